@@ -1,0 +1,54 @@
+# Every target sets up what it needs first: a virtual environment in .venv, made once and again only when
+# pyproject.toml or constraints.txt change.
+#
+#   make demo        reconstruct the scan that ships with ctuq, into demo-out/
+#   make test        the quick tests              make test-slow   all of them
+#   make lint        style, types, layers         make clean       remove outputs and caches (.venv stays)
+#
+# PYTHON=python3.12      the interpreter to build .venv with (3.11 or newer)
+# PIP_INSTALL_FLAGS=…    passed to every `pip install`, e.g. the index of torch wheels that you want
+
+PYTHON ?= python3
+PIP_INSTALL_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_INSTALL_FLAGS)
+
+.PHONY: demo test test-slow lint clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	$(BIN)/ctuq demo --out demo-out --force
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf demo-out build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# The stamp is written last, so an interrupted set-up is taken up again. torch goes in first and pinned: resolved
+# together with the rest, pip may settle on a build that brings gigabytes of CUDA packages.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "ctuq needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1)."; \
+	  echo "Install a newer one and name it: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "== set-up 1/3: virtual environment in $(VENV)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "Could not make $(VENV): on Debian and Ubuntu the package python3-venv is needed."; exit 1; }
+	@echo "== set-up 2/3: torch (the largest download)"
+	@$(PIP_INSTALL) "torch==2.13.0"
+	@echo "== set-up 3/3: ctuq, its other dependencies, test and lint tools"
+	@$(PIP_INSTALL) -e '.[test,lint]'
+	@touch $@
+	@echo "== set-up done"
