@@ -1,0 +1,23 @@
+"""Geometry, projectors, filtered back-projection, noise and linear solvers."""
+
+from operators.filtered_back_projection import filtered_back_projection
+from operators.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
+from operators.linear_map import LinearMap, MatrixMap
+from operators.noise import GaussianNoise
+from operators.ray_transform import RayTransform
+from operators.solvers import Solution, cgls, conjugate_gradients
+
+__all__ = [
+    "FanBeam",
+    "GaussianNoise",
+    "Geometry",
+    "ImageGrid",
+    "LinearMap",
+    "MatrixMap",
+    "ParallelBeam",
+    "RayTransform",
+    "Solution",
+    "cgls",
+    "conjugate_gradients",
+    "filtered_back_projection",
+]

@@ -1,0 +1,53 @@
+"""Every kind of linear map, small; one more line here and all checks of linear maps apply to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from operators import FanBeam, ImageGrid, LinearMap, MatrixMap, ParallelBeam, RayTransform
+
+SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
+OBLONG = ImageGrid(shape=(9, 14), pixel_mm=0.7)
+ANGLES = (0.0, 0.3, 1.1, math.pi / 2, 2.8, 5.0)
+PARALLEL = ParallelBeam(grid=SQUARE, angles_rad=ANGLES, n_detectors=17, pitch_mm=0.5)
+PARALLEL_OFFSET = ParallelBeam(grid=OBLONG, angles_rad=ANGLES, n_detectors=15, pitch_mm=0.9, cor_index=5.3)
+FAN = FanBeam(
+    grid=SQUARE, angles_rad=ANGLES, n_detectors=20, pitch_mm=0.8, source_origin_mm=20.0, origin_detector_mm=15.0
+)
+FAN_OFFSET = FanBeam(
+    grid=OBLONG,
+    angles_rad=ANGLES,
+    n_detectors=20,
+    pitch_mm=0.8,
+    source_origin_mm=15.0,
+    origin_detector_mm=0.0,
+    cor_index=11.8,
+)
+GEOMETRIES: dict[str, ParallelBeam | FanBeam] = {
+    "parallel": PARALLEL,
+    "parallel-offset": PARALLEL_OFFSET,
+    "fan": FAN,
+    "fan-offset": FAN_OFFSET,
+}
+
+
+def _matrix_map(dtype: torch.dtype) -> MatrixMap:
+    matrix = torch.randn(6, 8, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    return MatrixMap(matrix, in_shape=(2, 4), out_shape=(3, 2))
+
+
+LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
+    "matrix": _matrix_map,
+    "parallel-line": lambda _: RayTransform(PARALLEL, kernel="line"),
+    "parallel-strip": lambda _: RayTransform(PARALLEL),
+    "parallel-offset-line": lambda _: RayTransform(PARALLEL_OFFSET, kernel="line"),
+    "parallel-offset-strip": lambda _: RayTransform(PARALLEL_OFFSET),
+    "fan-line": lambda _: RayTransform(FAN, kernel="line"),
+    "fan-strip": lambda _: RayTransform(FAN),
+    "fan-offset-line": lambda _: RayTransform(FAN_OFFSET, kernel="line"),
+    "fan-offset-strip": lambda _: RayTransform(FAN_OFFSET),
+    "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
+}

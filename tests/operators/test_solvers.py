@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from operators import MatrixMap, RayTransform, Solution, cgls, conjugate_gradients
+from tests.cases import FAN
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
+
+
+def test_cgls_is_least_squares_of_least_norm() -> None:
+    for matrix in (draw(12, 7), draw(7, 12)):
+        data = draw(2, 3, matrix.shape[0])
+        solution = cgls(MatrixMap(matrix), data, iterations=60, tolerance=1e-12)
+        torch.testing.assert_close(solution.value, data @ torch.linalg.pinv(matrix).mT)
+        assert solution.converged
+        assert solution.relative_residual.shape == (2, 3)
+
+
+def test_cgls_reconstructs() -> None:
+    transform, x = RayTransform(FAN), draw(*FAN.grid.shape)
+    solution = cgls(transform, transform(x), iterations=400, tolerance=1e-6)
+    assert solution.converged
+    assert float((transform(solution.value) - transform(x)).norm() / transform(x).norm()) < 1e-3
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+def test_conjugate_gradients_solve(preconditioned: bool) -> None:
+    root = draw(10, 10)
+    matrix = root @ root.mT + torch.diag(torch.logspace(0, 2, 10, dtype=torch.float64))
+    data = draw(4, 2, 5)
+    linear_map = MatrixMap(matrix, in_shape=(2, 5), out_shape=(2, 5))
+    inverse_diagonal = (1 / matrix.diagonal()).reshape(2, 5)
+    solution = conjugate_gradients(
+        linear_map,
+        data,
+        iterations=60,
+        tolerance=1e-12,
+        preconditioner=(lambda r: r * inverse_diagonal) if preconditioned else None,
+    )
+    torch.testing.assert_close(solution.value.reshape(4, 10), torch.linalg.solve(matrix, data.reshape(4, 10).mT).mT)
+    assert solution.converged
+
+
+@pytest.mark.parametrize("solve", [cgls, conjugate_gradients])
+def test_columns_are_judged_one_by_one(solve: Callable[..., Solution]) -> None:
+    matrix = torch.diag(torch.logspace(0, 3, 8, dtype=torch.float64))
+    data = torch.stack([torch.zeros(8, dtype=torch.float64), matrix[3], draw(8)])
+    solution = solve(MatrixMap(matrix), data, iterations=2, tolerance=1e-8)
+    assert solution.relative_residual[0] == 0
+    assert solution.relative_residual[1] < 1e-8
+    assert solution.relative_residual[2] > 1e-8
+    assert not solution.converged
+    assert solution.iterations == 2
+
+
+def test_an_indefinite_map_does_not_converge() -> None:
+    matrix = torch.diag(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    solution = conjugate_gradients(MatrixMap(matrix), torch.ones(2, dtype=torch.float64), iterations=10)
+    assert solution.value.isfinite().all()
+    assert not solution.converged
+
+
+def test_wrong_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be square"):
+        conjugate_gradients(MatrixMap(draw(3, 4)), draw(3), iterations=2)
+    with pytest.raises(ValueError, match="iterations"):
+        cgls(MatrixMap(draw(3, 4)), draw(3), iterations=0)
+    with pytest.raises(ValueError, match="data must end in the axes"):
+        cgls(MatrixMap(draw(3, 4)), draw(4), iterations=1)
