@@ -1,0 +1,21 @@
+"""ctuq: computed tomography with error bars that can be checked."""
+
+from ctuq.config import Config, load_config
+from ctuq.errors import CtuqError, InputError
+from ctuq.reconstruct import reconstruct
+from ctuq.reconstruction import Reconstruction
+from ctuq.result_file import read_result
+from ctuq.scan import Scan
+from ctuq.sinogram_file import read_scan
+
+__all__ = [
+    "Config",
+    "CtuqError",
+    "InputError",
+    "Reconstruction",
+    "Scan",
+    "load_config",
+    "read_result",
+    "read_scan",
+    "reconstruct",
+]

@@ -1,0 +1,140 @@
+"""The commands and their options. What they do is in `ctuq.jobs`, how they end in `ctuq.outcome`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ctuq.check import check_scan
+from ctuq.doctor import diagnose
+from ctuq.errors import InputError
+from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_command
+from ctuq.outcome import FAILED, outcome
+from ctuq.result_file import read_result
+from ctuq.whole_file import require_writable
+
+app = typer.Typer(
+    name="ctuq",
+    help="Computed tomography with error bars that can be checked. Start with: ctuq demo",
+    epilog="Exit codes: 0 all well, 1 something failed, 2 the request was wrong, 3 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+ScanFile = Annotated[
+    Path, typer.Argument(metavar="SCAN", help="Sinogram file (HDF5): angles in degrees, lengths in mm.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C.yaml", help="Settings; see configs/.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, such as grid.size=128. Repeatable."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command(epilog="Example: ctuq demo --out demo-out")
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files; made if its parent exists.")] = Path(),
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Reconstruct a real scan that ships with ctuq: result file, picture, report. About two minutes on two cores."""
+    with outcome(as_json=json, debug=debug) as events:
+        demo_to_files(out, force=force, events=events)
+        page = events.written[-1]
+        events.said([f"Open {page} in a browser."], {"event": "look", "path": page})
+
+
+@app.command(epilog="Example: ctuq check scan.h5 --set grid.size=128")
+def check(
+    scan: ScanFile,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Read a scan's headers: geometry (mm, degrees), memory and time it would take, every problem at once."""
+    with outcome(as_json=json, debug=debug) as events:
+        found = check_scan(scan, config=config, overrides=overrides or [])
+        events.said(found.lines, {"event": "checked", "facts": found.facts, "problems": found.problems})
+        if found.problems:
+            raise typer.Exit(InputError.exit_code)
+
+
+@app.command(epilog="Example: ctuq reconstruct scan.h5 --out result.h5 --set grid.size=128 --set scan.angle_step=8")
+def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
+    scan: ScanFile,
+    out: Annotated[
+        Path, typer.Option(metavar="R.h5", help="Result file (NeXus, 1/mm and mm); .png and .html go beside it.")
+    ],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    row: Annotated[int | None, typer.Option(min=0, help="Detector row, from 0.", show_default="the middle one")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to compute; auto: cuda if there is one.")] = Device.AUTO,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write the result file only.")] = False,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Reconstruct one slice with error bars in 1/mm, and say whether to believe them."""
+    chosen = tuple(overrides or ())
+    command = repeating_command(scan, config=config, overrides=chosen, row=row, seed=seed, device=device.value)
+    request = Request(
+        scan=scan,
+        out=out,
+        config=config,
+        overrides=chosen if row is None else (*chosen, f"scan.row={row}"),
+        seed=seed,
+        device=device.value,
+        with_report=not no_report,
+        force=force,
+        command=command,
+    )
+    with outcome(as_json=json, debug=debug) as events:
+        reconstruct_to_files(request, events)
+
+
+@app.command(epilog="Example: ctuq report result.h5 --out report.html")
+def report(
+    result: Annotated[Path, typer.Argument(metavar="R.h5", help="Result file written by ctuq reconstruct.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="R.html", help="Page to write.", show_default="beside the result")
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the single-file HTML report (1/mm, mm, degrees) of a result; it needs no network."""
+    with outcome(as_json=json, debug=debug) as events:
+        page = out or result.with_suffix(".html")
+        require_writable(page, force=force)
+        read_result(result).report(page)
+        events.said([f"wrote {page}"], {"event": "written", "path": page})
+
+
+@app.command(epilog="Example: ctuq doctor")
+def doctor(json: Json = False, debug: Debug = False) -> None:
+    """Say what this machine can do: versions, memory, ASTRA, CUDA, errors of the projectors' adjoints."""
+    with outcome(as_json=json, debug=debug) as events:
+        findings = diagnose()
+        for found in findings:
+            line = f"{found.status:<8} {found.name:<32} {found.detail}"
+            record = {"event": "found", "name": found.name, "status": found.status, "detail": found.detail}
+            events.said([line], record)
+        if any(found.status == "problem" for found in findings):
+            raise typer.Exit(FAILED)

@@ -1,0 +1,169 @@
+"""The configuration of a reconstruction: YAML in, checked settings out. Nothing else knows YAML or pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ctuq.errors import InputError
+from dip import FitSettings, PriorKind, UNetSettings
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridConfig(_Section):
+    """The image. `size`: pixels a side (None: number of detectors after binning); `pixel_mm`: None for the field of
+    view at the rotation axis / size.
+    """
+
+    size: int | None = Field(None, ge=1)
+    pixel_mm: float | None = Field(None, gt=0)
+
+
+class ScanConfig(_Section):
+    """Which part of the scan is used. `detector_bin`: detector pixels averaged into one (None: as many as fit into an
+    image pixel); `angle_step`: every step-th view; `row`: detector row (None: the middle one).
+    """
+
+    detector_bin: int | None = Field(None, ge=1)
+    angle_step: int = Field(1, ge=1)
+    row: int | None = Field(None, ge=0)
+
+
+class PriorConfig(_Section):
+    """The linearised network's prior. `pixel_floor`: least standard deviation beside the network's images, as a share
+    of the image's largest attenuation, so that no pixel is ever certain.
+    """
+
+    kind: PriorKind = "isotropic"
+    pixel_floor: float = Field(3e-3, gt=0)
+
+
+class EvidenceConfig(_Section):
+    """How the variances are learned. `method`: "held-out" maximises the density of rays that were held out from the
+    fit, "exact" the marginal likelihood of the fitted rays; `max_rays`: fitted rays that are conditioned on meanwhile.
+    """
+
+    method: Literal["held-out", "exact"] = "held-out"
+    max_rays: int = Field(3000, ge=1)
+    max_evaluations: int = Field(25, ge=1)
+
+
+class PosteriorConfig(_Section):
+    """How the posterior is computed. `method`: "dense" (exact, pixels squared in memory), "samples", or "auto", which
+    is dense up to `dense_pixels`; `n_samples`: drawn where not exact, and kept in the result where it is at most that;
+    `batch`: vectors taken through the network at a time (bounds memory).
+    """
+
+    method: Literal["auto", "dense", "samples"] = "auto"
+    dense_pixels: int = Field(2500, ge=1)
+    n_samples: int = Field(200, ge=2)
+    kept_samples: int = Field(16, ge=2)
+    batch: int = Field(4, ge=1)
+
+
+class HoldoutConfig(_Section):
+    """`fraction`: of the views (or rays, in scans of few views) that choose, and as many again that judge."""
+
+    fraction: float = Field(0.1, gt=0, le=0.25)
+
+
+class Config(_Section):
+    """Everything that decides a reconstruction besides the scan and the seed."""
+
+    grid: GridConfig = GridConfig()
+    scan: ScanConfig = ScanConfig()
+    network: UNetSettings = UNetSettings()
+    fit: FitSettings = FitSettings()
+    prior: PriorConfig = PriorConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    posterior: PosteriorConfig = PosteriorConfig()
+    holdout: HoldoutConfig = HoldoutConfig()
+
+    def as_json(self) -> dict[str, Any]:
+        """The resolved configuration in JSON's types."""
+        return self.model_dump(mode="json")
+
+
+def load_config(source: str | Path | Mapping[str, object] | None = None, *, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration.
+
+    Args:
+        source: a YAML file, a mapping, or None for the defaults.
+        overrides: "section.key=value" strings, values in YAML; they win.
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key (named, with the keys that exist), or a value out of range.
+    """
+    if isinstance(source, Mapping):
+        values = _copied(source)
+    else:
+        values = _read_yaml(Path(source)) if source is not None else {}
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _copied(source: Mapping[str, object]) -> dict[str, Any]:
+    return {str(key): _copied(value) if isinstance(value, Mapping) else value for key, value in source.items()}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"expected a configuration file, but {path} does not exist; try the path again") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected a readable text file, but {path} cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"expected YAML, but {path} is not ({error}); see configs/default.yaml for the form"
+        ) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(
+            f"expected sections with keys in {path}, got {type(values).__name__}; see configs/default.yaml"
+        )
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or len(keys) != 2 or not all(keys):
+        raise InputError(f"expected --set section.key=value, got {override!r}; try --set grid.size=128")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"expected a value in YAML after {name}=, got {text!r}; try --set grid.size=128") from error
+    section = values.setdefault(keys[0], {})
+    if not isinstance(section, dict):
+        raise InputError(f"expected {keys[0]} to be a section with keys, got {section!r}; try --set {name}={text}")
+    section[keys[1]] = value
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place)
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _keys(place[:-1])
+        where = f"in section {place[0]}" if len(place) > 1 else "among the sections"
+        return f"expected a known configuration key, got {name}; {where} there are: {', '.join(known)}"
+    return f"expected a valid {name}, got {problem['input']!r}: {problem['msg']}"
+
+
+def _keys(place: Sequence[str]) -> list[str]:
+    fields = Config.model_fields
+    if not place:
+        return list(fields)
+    return list(Config().as_json()[place[0]])

@@ -1,0 +1,158 @@
+"""What the command line says while it works and when it is done: words and bars for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from ctuq.reconstruction import Reconstruction
+from ctuq.summary import summarise, summary_lines
+
+_SECONDS_BETWEEN_JSON_STEPS = 0.2
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Events(Protocol):
+    """Where a command reports to."""
+
+    written: list[Path]
+    """Files that are whole on disk, so that an interruption can say so."""
+
+    def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
+        """`done` of `total` steps of a stage are over; fits `on_step` of `ctuq.reconstruct.reconstruct`."""
+
+    def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:
+        """Something to tell: lines for people, a record with the same content for programs."""
+
+    def finished(self, reconstruction: Reconstruction) -> None:
+        """A reconstruction is done and its files are written."""
+
+    def failed(self, message: str, exit_code: int) -> None:
+        """The command ends here."""
+
+    def close(self) -> None:
+        """Stop drawing."""
+
+
+class TerminalEvents:
+    """Bars on standard error, words on standard output. Without a terminal, lines take the bars' place."""
+
+    def __init__(self) -> None:
+        self.written: list[Path] = []
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[info]}", markup=False),
+            console=self._console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._lines = _StageLines(self._console)
+
+    def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
+        """Move the stage's bar."""
+        text = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in info.items())
+        if not self._console.is_terminal:
+            self._lines.step(stage, done, total, text)
+            return
+        if stage not in self._tasks:
+            self._bars.start()
+            self._tasks[stage] = self._bars.add_task(stage, total=total, info="")
+        self._bars.update(self._tasks[stage], completed=done, total=total, info=text)
+
+    def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:  # noqa: ARG002  for programs
+        """Print the lines."""
+        self.close()
+        for line in lines:
+            typer.echo(line)
+
+    def finished(self, reconstruction: Reconstruction) -> None:
+        """Print the short verdict."""
+        self.said(summary_lines(reconstruction, self.written), {})
+
+    def failed(self, message: str, exit_code: int) -> None:
+        """Print the message on standard error."""
+        self.close()
+        typer.echo(f"ctuq: {message}" if exit_code == 3 else f"ctuq: error: {message}", err=True)
+
+    def close(self) -> None:
+        """Leave the bars as they stand."""
+        self._bars.stop()
+
+
+class _StageLines:
+    """For logs: a line when a stage begins, one every ten seconds, one when it ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began: dict[str, float] = {}
+        self._last = 0.0
+
+    def step(self, stage: str, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        first = stage not in self._began
+        began = self._began.setdefault(stage, now)
+        if first or done == total or now - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = now
+            line = f"{stage}: {done} of {total}, {now - began:.0f} s{', ' if text else ''}{text}"
+            self._console.print(line, markup=False, soft_wrap=True)
+
+
+class JsonEvents:
+    """One JSON object a line on standard output, each with the key `event`."""
+
+    def __init__(self) -> None:
+        self.written: list[Path] = []
+        self._last: dict[str, float] = {}
+
+    def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
+        """A `step` event; at most five a second and a stage, always the first and the last."""
+        now = time.monotonic()
+        if done != total and now - self._last.get(stage, -math.inf) < _SECONDS_BETWEEN_JSON_STEPS:
+            return
+        self._last[stage] = now
+        _emit({"event": "step", "stage": stage, "done": done, "total": total, "info": dict(info)})
+
+    def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:  # noqa: ARG002  for people
+        """The record as an event."""
+        _emit(record)
+
+    def finished(self, reconstruction: Reconstruction) -> None:
+        """A `finished` event: the summary, the files, the warnings."""
+        files = [str(path) for path in self.written]
+        notes = list(reconstruction.provenance.notes)
+        _emit({"event": "finished", **asdict(summarise(reconstruction)), "written": files, "warnings": notes})
+
+    def failed(self, message: str, exit_code: int) -> None:
+        """An `error` event, and the message on standard error too."""
+        _emit({"event": "error", "message": message, "exit_code": exit_code})
+        typer.echo(f"ctuq: {message}", err=True)
+
+    def close(self) -> None:
+        """There is nothing to stop."""
+
+
+def _emit(record: Mapping[str, object]) -> None:
+    typer.echo(json.dumps(_strict(record), ensure_ascii=False))
+
+
+def _strict(value: object) -> object:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,172 @@
+"""Drawing on matplotlib axes, for picture and report alike. Objects only: no pyplot, no state to leave behind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import ScalarFormatter
+from numpy.typing import NDArray
+
+from ctuq.reconstruction import Reconstruction
+from dip.calibration import Calibration
+from operators import ImageGrid
+
+IMAGE_COLOURS = "gray"
+"""Lightness grows evenly with attenuation, as on every CT console."""
+
+DEVIATION_COLOURS = "inferno"
+"""Perceptually uniform, and not to be mistaken for the image."""
+
+
+@dataclass(frozen=True)
+class Inks:
+    """Colours of everything that is not data: text and frames, thin rules, two curves."""
+
+    text: str
+    rule: str
+    first: str
+    second: str
+
+
+ON_WHITE = Inks(text="#1b1f24", rule="#b8bec6", first="#0b5cad", second="#b4530a")
+
+
+def image_limits(image: NDArray[Any]) -> tuple[float, float]:
+    """Range of values to show, 1/mm: all but the most extreme tenth of a per cent at either end."""
+    low, high = _extremes(image)
+    return low, _above(low, high)
+
+
+def deviation_limits(std: NDArray[Any]) -> tuple[float, float]:
+    """Range of deviations to show, from zero, so that a map that looks flat is flat."""
+    return 0.0, _above(0.0, _extremes(std)[1])
+
+
+def _extremes(values: NDArray[Any]) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, [0.1, 99.9])
+    return float(low), float(high)
+
+
+def _above(low: float, high: float) -> float:
+    """`high`, or a little more than `low` where everything is equal: a colour bar needs some length."""
+    return high if high > low else low + max(abs(low), 1e-6)
+
+
+def draw_map(
+    axes: Axes,
+    values: NDArray[Any],
+    grid: ImageGrid,
+    *,
+    limits: tuple[float, float],
+    colours: str,
+    inks: Inks = ON_WHITE,
+) -> None:
+    """Draw one map with axes in mm, x right and y up.
+
+    Args:
+        axes: where to draw.
+        values: (rows, cols), or fewer pixels over the same field.
+        grid: the field the map covers.
+        limits: values that get the first and the last colour.
+        colours: name of a matplotlib colour map.
+        inks: colours of frame and text.
+    """
+    height, width = grid.extent_mm
+    extent = (-width / 2, width / 2, -height / 2, height / 2)
+    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], extent=extent, interpolation="none")
+    axes.set_xlabel("x (mm)")
+    axes.set_ylabel("y (mm)")
+    ink_axes(axes, inks)
+
+
+def draw_colour_bar(axes: Axes, values: NDArray[Any], *, label: str, inks: Inks = ON_WHITE) -> None:
+    """Put a colour bar beside a map that is drawn; it grows an arrow where `values` go beyond it.
+
+    Args:
+        axes: of the map.
+        values: what the map shows.
+        label: with unit.
+        inks: colours of frame and text.
+    """
+    shown = axes.images[0]
+    low, high = shown.get_clim()
+    finite = values[np.isfinite(values)]
+    below = bool(finite.size) and finite.min() < low
+    above = bool(finite.size) and finite.max() > high
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    plain = ScalarFormatter()
+    plain.set_powerlimits((-4, 4))  # 0.002 rather than 2 and a factor in a corner
+    bar = shown.figure.colorbar(shown, ax=axes, extend=extend, fraction=0.046, pad=0.03, format=plain)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(True)  # one small bitmap instead of 256 rectangles with seams
+    bar.outline.set_edgecolor(inks.rule)
+    bar.ax.tick_params(colors=inks.rule, labelcolor=inks.text)
+    bar.set_label(label, color=inks.text)
+    bar.ax.yaxis.get_offset_text().set_color(inks.text)
+
+
+def draw_coverage(axes: Axes, calibration: Calibration, inks: Inks = ON_WHITE) -> None:
+    """Share of held-out rays inside each interval against the share that belongs there."""
+    nominal, observed = 100 * calibration.nominal.cpu().numpy(), 100 * calibration.observed.cpu().numpy()
+    axes.plot([0, 100], [0, 100], color=inks.rule, linestyle="--", label="as it should be")
+    axes.plot(nominal, observed, color=inks.first, marker="o", markersize=3, label="held-out rays")
+    axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    axes.set_xlabel("interval (% of a Gaussian)")
+    axes.set_ylabel("held-out rays inside (%)")
+    _legend(axes, inks, place="upper left")
+    ink_axes(axes, inks)
+
+
+def draw_scores(axes: Axes, calibration: Calibration, inks: Inks = ON_WHITE) -> None:
+    """Histogram of the z-scores of held-out rays against the normal density; what lies beyond 5 is put at 5."""
+    z = calibration.z.cpu().numpy()
+    z = np.clip(z[np.isfinite(z)], -5, 5)
+    if z.size:
+        axes.hist(z, bins=np.linspace(-5, 5, 41).tolist(), density=True, color=inks.first, alpha=0.45, label="held-out")
+    x = np.linspace(-5, 5, 201)
+    axes.plot(x, np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi), color=inks.second, label="N(0, 1)")
+    axes.set(xlim=(-5, 5))
+    axes.set_xlabel("(measured − predicted) / standard deviation")
+    axes.set_ylabel("density")
+    _legend(axes, inks, place="upper right")
+    ink_axes(axes, inks)
+
+
+def draw_fit(axes: Axes, reconstruction: Reconstruction, inks: Inks = ON_WHITE) -> None:
+    """Loss by step on fitted rays and on held-out ones, and the step that was chosen (diagnostic `chosen_step`)."""
+    steps = reconstruction.fit_steps.cpu().numpy()
+    fitted, held_out = reconstruction.fit_loss.cpu().numpy(), reconstruction.holdout_loss.cpu().numpy()
+    axes.plot(steps, fitted, color=inks.second, label="fitted rays")
+    axes.plot(steps, held_out, color=inks.first, label="held-out rays")
+    if "chosen_step" in reconstruction.diagnostics:
+        chosen = reconstruction.diagnostics["chosen_step"]
+        axes.axvline(chosen, color=inks.text, linestyle=":", label=f"chosen: step {chosen:.0f}")
+    losses = np.concatenate([fitted, held_out])
+    losses = losses[np.isfinite(losses)]
+    if losses.size and losses.min() > 0:
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, labelcolor=inks.text, fontsize="small")
+    ink_axes(axes, inks)
+
+
+def ink_axes(axes: Axes, inks: Inks) -> None:
+    """Give frame, ticks and labels their colours, and let the page shine through."""
+    axes.set_facecolor("none")
+    for spine in axes.spines.values():
+        spine.set_edgecolor(inks.rule)
+    axes.tick_params(which="both", colors=inks.rule, labelcolor=inks.text)
+    for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        text.set_color(inks.text)
+
+
+def _legend(axes: Axes, inks: Inks, *, place: Literal["upper left", "upper right"]) -> None:
+    axes.legend(loc=place, frameon=False, labelcolor=inks.text, fontsize="small")

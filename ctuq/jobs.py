@@ -1,0 +1,149 @@
+"""What the commands do, from a scan on disk to files beside the result."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ctuq.config import load_config
+from ctuq.errors import InputError
+from ctuq.events import Events
+from ctuq.reconstruct import reconstruct
+from ctuq.reconstruction import Reconstruction
+from ctuq.sinogram_file import read_scan
+from ctuq.whole_file import require_writable
+
+DEMO_OVERRIDES = ("grid.size=128",)
+"""Settings of `ctuq demo` that differ from the defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One reconstruction that was asked for.
+
+    Args:
+        scan: sinogram file.
+        out: result file to write.
+        config: YAML file, or None for the defaults.
+        overrides: "key=value" strings that win over the file.
+        seed: of every random draw.
+        device: auto, cpu or cuda.
+        with_report: whether a picture and an HTML report go beside the result.
+        force: whether existing files may be replaced.
+        command: what to type to have it again.
+    """
+
+    scan: Path
+    out: Path
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    with_report: bool = True
+    force: bool = False
+    command: str
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that will be written, the result first."""
+        return (
+            (self.out, self.out.with_suffix(".png"), self.out.with_suffix(".html")) if self.with_report else (self.out,)
+        )
+
+
+def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
+    """Reconstruct a scan and write the result, the picture and the report.
+
+    Raises:
+        InputError: the request is wrong; found before anything is computed wherever that is possible.
+    """
+    _require_outputs(request)
+    device = resolve_device(request.device)
+    config = load_config(request.config, overrides=request.overrides)
+    scan = read_scan(request.scan, row=config.scan.row)
+    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
+    provenance = replace(found.provenance, input_path=request.scan.name, command=request.command)
+    found = replace(found, provenance=provenance)
+    _write(found, request, events)
+    events.finished(found)
+    return found
+
+
+def demo_to_files(folder: Path, *, force: bool, events: Events) -> Reconstruction:
+    """Reconstruct the scan that ships with ctuq into ctuq-demo.h5, .png and .html in a folder, made if need be.
+
+    Raises:
+        InputError: the files exist and `force` is not given, or the folder cannot be made or written to.
+    """
+    if not folder.exists() and folder.parent.is_dir():
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise InputError(f"expected a folder that can be made, but {folder} cannot ({error.strerror})") from error
+    request = Request(
+        scan=demo_scan(),
+        out=folder / "ctuq-demo.h5",
+        overrides=DEMO_OVERRIDES,
+        force=force,
+        command="ctuq demo --out ctuq-demo-again",
+    )
+    return reconstruct_to_files(request, events)
+
+
+def demo_scan() -> Path:
+    """The scan that ships with ctuq."""
+    return Path(__file__).parent / "data" / "htc2022_ta.h5"
+
+
+def resolve_device(name: str) -> str:
+    """Turn auto into cuda or cpu.
+
+    Raises:
+        InputError: cuda was asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("expected a CUDA device, but torch finds none; try --device cpu, or ctuq doctor to see why")
+    return name
+
+
+def repeating_command(
+    scan: Path, *, config: Path | None, overrides: tuple[str, ...], row: int | None, seed: int, device: str
+) -> str:
+    """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
+    words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
+    words += ["--config", config.name] if config else []
+    words += [word for override in overrides for word in ("--set", override)]
+    words += ["--row", str(row)] if row is not None else []
+    words += ["--seed", str(seed)]
+    words += ["--device", device] if device != "auto" else []
+    return shlex.join(words)
+
+
+def _require_outputs(request: Request) -> None:
+    if len(set(request.outputs)) < len(request.outputs):
+        raise InputError(
+            f"expected --out to name the result file, but {request.out.name} would also be the picture or the report; "
+            f"try {request.out.with_suffix('.h5').name}"
+        )
+    if request.scan.exists() and request.out.exists() and request.scan.samefile(request.out):
+        raise InputError(f"expected --out to differ from the scan, got {request.out} for both; try another name")
+    for path in request.outputs:
+        require_writable(path, force=request.force)
+
+
+def _write(found: Reconstruction, request: Request, events: Events) -> None:
+    steps = (
+        lambda path: found.save(path, force=request.force),
+        found.picture,
+        found.report,
+    )
+    for done, (write, path) in enumerate(zip(steps, request.outputs, strict=False)):
+        events.step("write", done, len(request.outputs), {})
+        write(path)
+        events.written.append(path)
+    events.step("write", len(request.outputs), len(request.outputs), {})

@@ -1,0 +1,135 @@
+"""From a scan as it was measured to the rays and the grid that are reconstructed, and what that will cost."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from ctuq.config import Config
+from ctuq.errors import InputError
+from ctuq.scan import Scan
+from dip import UNet
+from operators import ImageGrid
+
+_FLOAT32, _FLOAT64 = 4, 8
+_SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a reconstruction will take.
+
+    Args:
+        memory_bytes: at the largest stage.
+        seconds: on two cores, roughly.
+        n_rays: after thinning and binning.
+        n_weights: of the network's convolutions.
+        problems: reasons why it cannot be done, each with what was expected, what came and what to try.
+    """
+
+    memory_bytes: int
+    seconds: float
+    n_rays: int
+    n_weights: int
+    problems: list[str]
+
+
+def prepare(scan: Scan, config: Config) -> Scan:
+    """Thin, bin and put on the configured grid.
+
+    Raises:
+        InputError: a step, bin or grid that the scan does not allow.
+    """
+    thinned = scan.every(config.scan.angle_step)
+    size, factor = _size_and_bin(scan, config)
+    binned = thinned.binned(factor)
+    pixel_mm = config.grid.pixel_mm or scan.geometry.field_of_view_mm / size
+    return binned.on_grid(ImageGrid(shape=(size, size), pixel_mm=pixel_mm))
+
+
+def estimate(scan: Scan, config: Config) -> Estimate:
+    """Memory and time of a reconstruction, from shapes alone."""
+    size, factor = _size_and_bin(scan, config)
+    n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
+    n_rays = n_views * (scan.geometry.n_detectors // factor)
+    cost = _Cost(config, n_rays, size)
+    problems = []
+    available = available_memory()
+    if cost.memory_bytes > available:
+        fitting = _largest_size(scan, config, available)
+        advice = f"choose grid.size up to {fitting}" if fitting else "use fewer views (scan.angle_step)"
+        problems.append(
+            f"expected a reconstruction that fits into the {available / 1e9:.1f} GB of free memory, got grid.size "
+            f"{size} with {n_rays:,} rays, which takes about {cost.memory_bytes / 1e9:.1f} GB: {advice}"
+        )
+    return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems)
+
+
+def require_feasible(scan: Scan, config: Config) -> None:
+    """Raise InputError with every reason why this reconstruction cannot be done."""
+    problems = estimate(scan, config).problems
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def available_memory() -> int:
+    """Free memory in bytes."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size_and_bin(scan: Scan, config: Config) -> tuple[int, int]:
+    n_detectors = scan.geometry.n_detectors
+    factor = config.scan.detector_bin
+    if config.grid.size is None:
+        factor = factor or 1
+        return n_detectors // factor, factor
+    # As many detector pixels as fit into an image pixel at the axis: finer rays see nothing that the grid can hold.
+    return config.grid.size, factor or max(1, n_detectors // config.grid.size)
+
+
+def _largest_size(scan: Scan, config: Config, available: int) -> int:
+    low, high = 0, _size_and_bin(scan, config)[0]
+    while high - low > 1:
+        middle = (low + high) // 2
+        trial = config.model_copy(update={"grid": config.grid.model_copy(update={"size": middle})})
+        _, factor = _size_and_bin(scan, trial)
+        n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
+        fits = _Cost(trial, n_views * (scan.geometry.n_detectors // factor), middle).memory_bytes <= available
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+class _Cost:
+    """Counts of numbers held and multiplied, stage by stage."""
+
+    def __init__(self, config: Config, n_rays: int, size: int) -> None:
+        network = UNet(config.network, generator=torch.Generator())
+        pixels = size * size
+        self.n_weights = weights = sum(c.weight.numel() for c in network.convolutions().values())
+        maps = flops = patches = 0.0
+        for name, convolution in network.convolutions().items():
+            positions = pixels / 4 ** _halvings(name)
+            maps += positions * convolution.out_channels
+            patches += positions * convolution.weight[0].numel()
+            flops += 2 * positions * convolution.weight.numel()
+        dense = config.posterior.method == "dense" or (
+            config.posterior.method == "auto" and pixels <= config.posterior.dense_pixels
+        )
+        grams = 2 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
+        rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
+        images = (pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
+        passes = (patches + 6 * config.posterior.batch * maps) * _FLOAT32
+        matrix = n_rays * size * 3 * 3 * _FLOAT64
+        self.memory_bytes = int(passes + matrix + max(rays, n_rays**2 * _FLOAT64 * (grams + 2) + images))
+        fits = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps + config.fit.refit_steps
+        n_passes = 2 * n_rays + (2 * pixels if dense else 6 * config.posterior.n_samples)
+        algebra = (n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
+        self.seconds = (2 * fits + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
+
+
+def _halvings(name: str) -> int:
+    stage, _, rest = name.partition(".")
+    scale = int(rest.partition(".")[0]) if stage in ("down", "up", "skips") else 0
+    return scale + 1 if stage == "down" else scale

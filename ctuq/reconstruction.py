@@ -1,0 +1,143 @@
+"""What a reconstruction is: an image with error bars, the evidence that they are right, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from torch import Tensor
+
+from dip.calibration import Calibration
+from operators import ImageGrid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Everything needed to repeat a reconstruction and to know whether it is the same one.
+
+    Args:
+        scan_name: the scan's name, as in its file.
+        input_path: name of the file that was read, without its folder; empty for a scan made in memory.
+        input_sha256: of the rays that were read (`Scan.sha256`), in hex.
+        config: the resolved configuration, as JSON knows it (dicts, lists, strings, numbers, booleans, None).
+        seed: of every random draw.
+        versions: of ctuq and what it stands on, by package name.
+        start_time: when the work began, with a time zone.
+        end_time: when it ended, with a time zone.
+        stage_seconds: wall-clock seconds by stage, in the order they ran.
+        command: the ctuq command that repeats it.
+        notes: warnings, the most important first.
+
+    Raises:
+        ValueError: a time without a time zone.
+    """
+
+    scan_name: str
+    input_path: str
+    input_sha256: str
+    config: Mapping[str, object]
+    seed: int
+    versions: Mapping[str, str]
+    start_time: datetime
+    end_time: datetime
+    stage_seconds: Mapping[str, float]
+    command: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("start_time", "end_time"):
+            moment: datetime = getattr(self, name)
+            if moment.tzinfo is None:
+                raise ValueError(f"{name} needs a time zone, got {moment.isoformat()}: try datetime.now(tz=UTC)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """An image with error bars.
+
+    Args:
+        image: (rows, cols) float32, attenuation in 1/mm; row 0 is the top.
+        std: (rows, cols) float32, posterior standard deviation in 1/mm.
+        standard_error: (rows, cols) float32, Monte Carlo standard error of `std` in 1/mm; zeros where `std` is exact.
+        samples: (n, rows, cols) float32, draws from the posterior in 1/mm.
+        noise_variance: of one line integral, dimensionless².
+        grid: where the pixels are.
+        calibration: how the error bars did on held-out rays.
+        provenance: where it came from.
+        diagnostics: single numbers by name: residuals of solvers, `chosen_step`, weights, variances, log evidence.
+        fit_steps: (n,) step numbers of the fit's curve.
+        fit_loss: (n,) loss on the rays that were fitted.
+        holdout_loss: (n,) loss on the rays held out to choose the step.
+        posterior: what to ask for more samples and covariances; None when read from a file.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+    """
+
+    image: Tensor
+    std: Tensor
+    standard_error: Tensor
+    samples: Tensor
+    noise_variance: float
+    grid: ImageGrid
+    calibration: Calibration
+    provenance: Provenance
+    diagnostics: Mapping[str, float]
+    fit_steps: Tensor
+    fit_loss: Tensor
+    holdout_loss: Tensor
+    posterior: object | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("image", "std", "standard_error"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != self.grid.shape:
+                raise ValueError(f"{name} must be (rows, cols) = {self.grid.shape}, got {shape}")
+        if self.samples.ndim != 3 or tuple(self.samples.shape[1:]) != self.grid.shape:
+            raise ValueError(
+                f"samples must be (n, {self.grid.shape[0]}, {self.grid.shape[1]}), got {self.samples.shape}"
+            )
+        lengths = {name: tuple(getattr(self, name).shape) for name in ("fit_steps", "fit_loss", "holdout_loss")}
+        if len(set(lengths.values())) > 1 or self.fit_steps.ndim != 1:
+            raise ValueError(f"the fit's curve must be three lists of one length, got shapes {lengths}")
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the NeXus result file, whole or not at all; `ctuq.result_file.read_result` reads it back.
+
+        Returns:
+            The path that was written.
+
+        Raises:
+            InputError: the file exists and `force` is not given, or its folder is missing or read-only.
+        """
+        from ctuq.result_file import write_result  # noqa: PLC0415  that module imports this one
+
+        return write_result(self, Path(path), force=force)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the single-file HTML report, in place of an older one.
+
+        Returns:
+            The path that was written.
+
+        Raises:
+            InputError: its folder is missing or read-only.
+        """
+        from ctuq.report import write_report  # noqa: PLC0415  that module imports this one, and matplotlib
+
+        return write_report(self, Path(path))
+
+    def picture(self, path: str | Path) -> Path:
+        """Write a PNG of image and deviation side by side, in place of an older one.
+
+        Returns:
+            The path that was written.
+
+        Raises:
+            InputError: its folder is missing or read-only.
+        """
+        from ctuq.picture import write_picture  # noqa: PLC0415  that module imports this one, and matplotlib
+
+        return write_picture(self, Path(path))

@@ -1,0 +1,83 @@
+"""The report: one HTML file that needs no network, with the pictures, the evidence and where everything came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ctuq.reconstruction import Reconstruction
+from ctuq.report_figures import ReportFigures, report_figures
+from ctuq.summary import summarise
+from ctuq.verdict import RULE
+from ctuq.whole_file import written_whole
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of the table of times: `share` is of the whole, 0 to 100."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+def write_report(reconstruction: Reconstruction, path: Path) -> Path:
+    """Write the report, in place of an older one.
+
+    Args:
+        reconstruction: fresh, or read back from its file.
+        path: the file, usually ending in .html.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: its folder is missing or read-only.
+    """
+    page = render_report(reconstruction)
+    with written_whole(path, force=True) as part:
+        part.write_text(page, encoding="utf-8")
+    return path
+
+
+def render_report(reconstruction: Reconstruction) -> str:
+    """The report as one string of HTML; every name and note that came from outside is escaped."""
+    provenance = reconstruction.provenance
+    environment = Environment(
+        loader=PackageLoader("ctuq"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(
+        summary=summarise(reconstruction),
+        rule=RULE,
+        calibration=reconstruction.calibration,
+        figures=_as_markup(report_figures(reconstruction)),
+        provenance=provenance,
+        config=json.dumps(dict(provenance.config), indent=2, ensure_ascii=False),
+        stages=_stages(reconstruction),
+        numbers=_numbers(reconstruction),
+    )
+
+
+def _as_markup(figures: ReportFigures) -> dict[str, Markup | list[Markup]]:
+    # These are our own drawings, with no text in them that came from outside.
+    single = {
+        name: Markup(getattr(figures, name))  # noqa: S704
+        for name in ("image", "deviation", "relative", "coverage", "scores", "fit")
+    }
+    return {**single, "samples": [Markup(svg) for svg in figures.samples]}  # noqa: S704
+
+
+def _stages(reconstruction: Reconstruction) -> list[Stage]:
+    seconds = reconstruction.provenance.stage_seconds
+    total = sum(seconds.values()) or 1.0
+    return [Stage(name, value, 100 * value / total) for name, value in seconds.items()]
+
+
+def _numbers(reconstruction: Reconstruction) -> list[tuple[str, str]]:
+    """Names and values for the table of diagnostics, readable: `tv_weight` becomes "tv weight"."""
+    noise = [("noise, standard deviation of a line integral", f"{reconstruction.noise_variance**0.5:.4g}")]
+    return noise + [(name.replace("_", " "), f"{value:.6g}") for name, value in reconstruction.diagnostics.items()]

@@ -1,0 +1,164 @@
+"""What goes where in a result file: a reconstruction as a NeXus tree (NXtomoproc).
+
+/entry/data (data, data_errors in 1/mm; z, y, x in mm, y falling as row 0 is the top), /entry/uncertainty,
+/entry/samples, /entry/calibration, /entry/reconstruction with its parameters, configuration (JSON), diagnostics,
+seconds by stage and the fit's curve. Angles are in degrees here, in radians in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ctuq.nexus import Attribute, Field, Group, Link
+from ctuq.reconstruction import Reconstruction
+from dip.calibration import Calibration
+
+
+def result_tree(reconstruction: Reconstruction) -> Group:
+    """The whole file as a tree. The same reconstruction gives the same tree; its posterior is left out."""
+    provenance = reconstruction.provenance
+    entry = Group(
+        "NXentry",
+        {
+            "definition": Field("NXtomoproc"),
+            "title": Field(provenance.scan_name),
+            "start_time": Field(_iso(provenance.start_time)),
+            "end_time": Field(_iso(provenance.end_time)),
+            "data": _picture(reconstruction),
+            "uncertainty": _uncertainty(reconstruction),
+            "samples": Group(
+                "NXcollection",
+                {
+                    "samples": Field(_images(reconstruction.samples), {"units": "1/mm"}, image_stack=True),
+                    "seed": Field(provenance.seed),
+                },
+            ),
+            "calibration": _calibration_group(reconstruction.calibration),
+            "reconstruction": _process(reconstruction),
+        },
+        {"default": "data"},
+    )
+    return Group("NXroot", {"entry": entry}, {"default": "entry", "creator": "ctuq"})
+
+
+def _picture(reconstruction: Reconstruction) -> Group:
+    grid = reconstruction.grid
+    unit = {"units": "1/mm", "interpretation": "image"}
+    return Group(
+        "NXdata",
+        {
+            "data": Field(_images(reconstruction.image), unit | {"long_name": "attenuation (1/mm)"}, image_stack=True),
+            "data_errors": Field(
+                _images(reconstruction.std), unit | {"long_name": "standard deviation (1/mm)"}, image_stack=True
+            ),
+            "z": Field(np.zeros(1), {"units": "mm"}),
+            "y": Field(_array(grid.y_mm()), {"units": "mm"}),
+            "x": Field(_array(grid.x_mm()), {"units": "mm"}),
+        },
+        {"signal": "data", "axes": ["z", "y", "x"], "auxiliary_signals": ["data_errors"]},
+    )
+
+
+def _uncertainty(reconstruction: Reconstruction) -> Group:
+    label = {"units": "1/mm", "interpretation": "image", "long_name": "standard error of the deviation (1/mm)"}
+    return Group(
+        "NXdata",
+        {
+            "std": Link("/entry/data/data_errors"),
+            "standard_error": Field(_images(reconstruction.standard_error), label, image_stack=True),
+            **{axis: Link(f"/entry/data/{axis}") for axis in ("z", "y", "x")},
+        },
+        {"signal": "std", "axes": ["z", "y", "x"], "auxiliary_signals": ["standard_error"]},
+    )
+
+
+def _calibration_group(calibration: Calibration) -> Group:
+    return Group(
+        "NXdata",
+        {
+            "nominal": Field(_array(calibration.nominal), {"long_name": "nominal coverage"}),
+            "observed": Field(_array(calibration.observed), {"long_name": "share of held-out rays inside"}),
+            "z": Field(_array(calibration.z), {"long_name": "held-out z-scores"}),
+            "angle_deg": Field(_degrees(calibration.angles_rad), {"units": "degree"}),
+        },
+        {
+            "signal": "observed",
+            "axes": ["nominal"],
+            "chi_square": float(calibration.chi_square),
+            "coverage_95": float(calibration.coverage_95),
+            "n_rays": int(calibration.n_rays),
+            "n_angles": int(calibration.n_angles),
+            "temperature": float(calibration.temperature),
+        },
+    )
+
+
+def _process(reconstruction: Reconstruction) -> Group:
+    provenance = reconstruction.provenance
+    record = {
+        "config": dict(provenance.config),
+        "seed": provenance.seed,
+        "versions": dict(provenance.versions),
+        "input": {"scan": provenance.scan_name, "file": provenance.input_path, "sha256": provenance.input_sha256},
+        "command": provenance.command,
+        "notes": list(provenance.notes),
+    }
+    parameters = {
+        "raw_file": Field(provenance.input_path),
+        "noise_variance": Field(float(reconstruction.noise_variance), {"long_name": "variance of a line integral"}),
+        "pixel_mm": Field(float(reconstruction.grid.pixel_mm), {"units": "mm"}),
+        "seed": Field(provenance.seed),
+    }
+    curve = {
+        "step": Field(_array(reconstruction.fit_steps)),
+        "holdout_loss": Field(_array(reconstruction.holdout_loss)),
+        "fit_loss": Field(_array(reconstruction.fit_loss)),
+    }
+    note = {"type": Field("application/json"), "data": Field(json.dumps(record, indent=1, ensure_ascii=False))}
+    signals: dict[str, Attribute] = {"signal": "holdout_loss", "axes": ["step"], "auxiliary_signals": ["fit_loss"]}
+    return Group(
+        "NXprocess",
+        {
+            "program": Field("ctuq"),
+            "version": Field(provenance.versions.get("ctuq", "unknown")),
+            "date": Field(_iso(provenance.end_time)),
+            "sequence_index": Field(1),
+            "parameters": Group("NXparameters", parameters),
+            "configuration": Group("NXnote", note),
+            "diagnostics": _numbers(reconstruction.diagnostics, {}),
+            "stage_seconds": _numbers(provenance.stage_seconds, {"units": "s"}),
+            "fit": Group("NXdata", curve, signals),
+        },
+    )
+
+
+def _numbers(values: Mapping[str, float], attributes: dict[str, str]) -> Group:
+    # HDF5 lists members by name; `order` remembers which came first.
+    return Group("NXcollection", {k: Field(float(v), attributes) for k, v in values.items()}, {"order": list(values)})
+
+
+def _degrees(angles_rad: tuple[float, ...]) -> NDArray[np.float64]:
+    # Angles that came in as degrees go out as the same degrees, not 1e-14 beside them.
+    return np.asarray(np.round(np.degrees(angles_rad), 12), dtype=np.float64)
+
+
+def _array(values: Tensor) -> NDArray[Any]:
+    return values.detach().cpu().numpy()
+
+
+def _images(images: Tensor) -> NDArray[np.float32]:
+    """(rows, cols) or (n, rows, cols) -> float32 with the z axis of length one put before the rows."""
+    return images.detach().cpu().to(torch.float32).unsqueeze(-3).contiguous().numpy()
+
+
+def _iso(moment: datetime) -> str:
+    """In UTC and always of one length, so that files that differ in their dates alone differ in those bytes alone."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

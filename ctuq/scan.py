@@ -1,0 +1,166 @@
+"""One slice's measurement: line integrals, where they were taken, and how noisy they are."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ctuq.errors import InputError
+from operators import FanBeam, ImageGrid, ParallelBeam
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Scan:
+    """A sinogram with its geometry and, where it is known, its noise.
+
+    Args:
+        sinogram: (angle, detector) line integrals, dimensionless; a tensor (stays on its device) or anything NumPy
+            understands. Kept as float32.
+        geometry: rays and image grid; its `sinogram_shape` must be the sinogram's.
+        noise_variance: variance of the line integrals, one number or one a ray (angle, detector); None: unknown, to be
+            learned from the data.
+        name: what to call it in files and messages; seeds derive from it.
+
+    Raises:
+        InputError: shapes that disagree, NaN or infinite line integrals, a variance that is not positive and finite.
+    """
+
+    sinogram: Tensor
+    geometry: ParallelBeam | FanBeam
+    noise_variance: float | Tensor | None
+    name: str
+
+    def __init__(
+        self,
+        sinogram: Tensor | ArrayLike,
+        geometry: ParallelBeam | FanBeam,
+        noise_variance: float | Tensor | ArrayLike | None = None,
+        name: str = "scan",
+    ) -> None:
+        values = _as_float32(sinogram)
+        _check_sinogram(values, geometry.sinogram_shape)
+        variance = None if noise_variance is None else _checked_variance(noise_variance, values)
+        # The dataclass is frozen, and what comes in is wider than what is kept.
+        object.__setattr__(self, "sinogram", values)
+        object.__setattr__(self, "geometry", geometry)
+        object.__setattr__(self, "noise_variance", variance)
+        object.__setattr__(self, "name", name)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the rays, their values and their noise; neither the name nor the image grid changes it."""
+        one_pixel = ImageGrid(shape=(1, 1), pixel_mm=self.geometry.pitch_mm * 1e-6)
+        digest = hashlib.sha256(repr(self.geometry.with_grid(one_pixel)).encode())
+        for part in (self.sinogram, self.noise_variance):
+            content = part.cpu().contiguous().numpy().tobytes() if isinstance(part, Tensor) else repr(part).encode()
+            digest.update(len(content).to_bytes(8, "little") + content)
+        return digest.hexdigest()
+
+    def binned(self, factor: int) -> "Scan":
+        """The scan with every `factor` neighbouring detector pixels averaged, and their variance with them.
+
+        A remainder at the far end of the detector is dropped; rays count as independent.
+
+        Raises:
+            InputError: the factor is below 1 or leaves no detector.
+        """
+        n_bins = self.geometry.n_detectors // factor if factor >= 1 else 0
+        if n_bins < 1:
+            raise InputError(
+                f"expected a detector bin from 1 to the scan's {self.geometry.n_detectors} detector pixels, "
+                f"got {factor}: choose a smaller scan.detector_bin"
+            )
+        variance = self.noise_variance
+        if isinstance(variance, Tensor):
+            variance = _bin_means(variance, factor, n_bins) / factor
+        elif variance is not None:
+            variance = variance / factor
+        return Scan(_bin_means(self.sinogram, factor, n_bins), self.geometry.binned(factor), variance, self.name)
+
+    def every(self, step: int) -> "Scan":
+        """The scan with views 0, step, 2·step, … only.
+
+        Raises:
+            InputError: the step is below 1.
+        """
+        if step < 1:
+            raise InputError(f"expected an angle step of at least 1, got {step}: 1 keeps every view, 2 every other")
+        variance = self.noise_variance[::step] if isinstance(self.noise_variance, Tensor) else self.noise_variance
+        geometry = self.geometry.select(range(0, self.geometry.n_angles, step))
+        return Scan(self.sinogram[::step], geometry, variance, self.name)
+
+    def on_grid(self, grid: ImageGrid) -> "Scan":
+        """The same rays, to be reconstructed on another image grid.
+
+        Raises:
+            InputError: the grid reaches the source of a fan beam.
+        """
+        try:
+            geometry = self.geometry.with_grid(grid)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return Scan(self.sinogram, geometry, self.noise_variance, self.name)
+
+
+def _as_float32(values: Tensor | ArrayLike) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().to(torch.float32)
+    try:
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the check then names
+            return torch.tensor(np.asarray(values).astype(np.float32))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected an array of numbers, got {type(values).__name__} ({error})") from error
+
+
+def _check_sinogram(sinogram: Tensor, expected: tuple[int, int]) -> None:
+    if tuple(sinogram.shape) != expected:
+        swapped = tuple(sinogram.shape) == expected[::-1]
+        hint = "transpose it" if swapped else "give one row an angle, one column a detector pixel"
+        raise InputError(
+            f"expected a sinogram of shape (angle, detector) = {expected}, as the geometry has it, "
+            f"got {tuple(sinogram.shape)}: {hint}"
+        )
+    problems = []
+    for kind, bad, cure in (
+        ("NaN", sinogram.isnan(), "mask or interpolate those rays, or drop those views, before ctuq reads them"),
+        (
+            "infinite",
+            sinogram.isinf(),
+            "-log of a zero count is infinite: correct dead pixels and clip counts at 1 before taking the logarithm",
+        ),
+    ):
+        n_bad = int(bad.sum())
+        if n_bad:
+            view, pixel = bad.nonzero()[0].tolist()
+            problems.append(
+                f"expected finite line integrals, got {n_bad} {kind} of {sinogram.numel()} values "
+                f"(the first at view {view}, detector pixel {pixel}): {cure}"
+            )
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _checked_variance(variance: float | Tensor | ArrayLike, sinogram: Tensor) -> float | Tensor:
+    values = _as_float32(variance).to(sinogram.device)
+    if values.ndim and values.shape != sinogram.shape:
+        raise InputError(
+            f"expected a noise variance of one number or of the sinogram's shape {tuple(sinogram.shape)}, "
+            f"got shape {tuple(values.shape)}: leave it out to have the noise learned from the data"
+        )
+    n_bad = int((~(values.isfinite() & (values > 0))).sum())
+    if n_bad:
+        raise InputError(
+            f"expected positive, finite noise variances, got {n_bad} of {values.numel()} that are not "
+            f"(smallest {float(values.min()):g}): give a ray without information a large variance, not zero"
+        )
+    # A number stays the double that it was given as; only arrays are kept in the sinogram's precision.
+    return values if values.ndim else float(torch.as_tensor(variance, dtype=torch.float64))
+
+
+def _bin_means(values: Tensor, factor: int, n_bins: int) -> Tensor:
+    kept = values[:, : n_bins * factor]
+    # Summed in float64, so that binning by 4 and twice by 2 agree to the last float32 digit but one.
+    return kept.reshape(len(kept), n_bins, factor).to(torch.float64).mean(dim=2)

@@ -1,0 +1,96 @@
+"""A reconstruction in a few numbers and a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ctuq.reconstruction import Reconstruction
+from ctuq.verdict import Verdict, judge
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What to know first.
+
+    Args:
+        scan_name: of the scan.
+        rows: pixels down.
+        cols: pixels across.
+        pixel_mm: side of a pixel.
+        lowest: of the image, 1/mm.
+        highest: of the image, 1/mm.
+        median_std: of the deviation map, 1/mm.
+        largest_std: of the deviation map, 1/mm.
+        median_standard_error: of the deviation map, 1/mm; 0 where the deviation is exact.
+        n_samples: kept in the file.
+        verdict: on the error bars.
+    """
+
+    scan_name: str
+    rows: int
+    cols: int
+    pixel_mm: float
+    lowest: float
+    highest: float
+    median_std: float
+    largest_std: float
+    median_standard_error: float
+    n_samples: int
+    verdict: Verdict
+
+    @property
+    def size(self) -> str:
+        """Pixels and their side, in words."""
+        return f"{self.cols} × {self.rows} pixels of {self.pixel_mm:.4g} mm"
+
+    @property
+    def values(self) -> str:
+        """Range of the image, in words."""
+        return f"{self.lowest:.3g} to {self.highest:.3g} 1/mm"
+
+    @property
+    def deviations(self) -> str:
+        """Median and largest deviation and how well they are known, in words."""
+        share = 100 * self.median_standard_error / self.median_std if self.median_std else 0.0
+        known = f"known to {share:.1f} %" if share else "computed without sampling"
+        return f"median {self.median_std:.3g}, largest {self.largest_std:.3g} 1/mm ({known})"
+
+
+def summarise(reconstruction: Reconstruction) -> Summary:
+    """Take the few numbers from a reconstruction."""
+    rows, cols = reconstruction.grid.shape
+    return Summary(
+        scan_name=reconstruction.provenance.scan_name,
+        rows=rows,
+        cols=cols,
+        pixel_mm=reconstruction.grid.pixel_mm,
+        lowest=float(reconstruction.image.min()),
+        highest=float(reconstruction.image.max()),
+        median_std=_median(reconstruction.std),
+        largest_std=float(reconstruction.std.max()),
+        median_standard_error=_median(reconstruction.standard_error),
+        n_samples=len(reconstruction.samples),
+        verdict=judge(reconstruction.calibration),
+    )
+
+
+def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) -> list[str]:
+    """A handful of lines for a terminal: what came out, whether to believe it, where it is, what to beware of."""
+    summary = summarise(reconstruction)
+    return [
+        f"{summary.scan_name}: {summary.size}",
+        f"  attenuation   {summary.values}",
+        f"  deviation     {summary.deviations}",
+        f"  error bars    {summary.verdict.headline}",
+        f"                {summary.verdict.sentence}",
+        *(f"  wrote         {path}" for path in written),
+        *(f"  warning       {note}" for note in reconstruction.provenance.notes),
+    ]
+
+
+def _median(values: Tensor) -> float:
+    return float(values.median())

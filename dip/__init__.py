@@ -1,0 +1,45 @@
+"""The linearised deep image prior: network, fit, Jacobian, prior, evidence, posterior, calibration."""
+
+from dip.calibration import Calibration, calibrate
+from dip.evidence import Learned, RayCovariance, log_evidence, log_predictive, maximise, predictive_factor
+from dip.fit import Fit, FitSettings, RampMisfit, fit, total_variation
+from dip.gram import gram_matrices, ray_jacobian
+from dip.holdout import Holdout, hold_out
+from dip.jacobian import NetworkJacobian
+from dip.posterior import DensePosterior, Posterior, SampledPosterior, Samples, VarianceEstimate, covariance_root
+from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.representation import representation_profile
+from dip.unet import UNet, UNetSettings
+
+__all__ = [
+    "Calibration",
+    "DensePosterior",
+    "Fit",
+    "FitSettings",
+    "Holdout",
+    "Learned",
+    "NetworkJacobian",
+    "NetworkPrior",
+    "Posterior",
+    "PriorKind",
+    "RampMisfit",
+    "RayCovariance",
+    "SampledPosterior",
+    "Samples",
+    "UNet",
+    "UNetSettings",
+    "VarianceEstimate",
+    "calibrate",
+    "covariance_root",
+    "fit",
+    "gram_matrices",
+    "hold_out",
+    "log_evidence",
+    "log_predictive",
+    "maximise",
+    "predictive_factor",
+    "ray_jacobian",
+    "representation_profile",
+    "total_variation",
+    "weight_groups",
+]

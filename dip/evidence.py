@@ -1,0 +1,186 @@
+"""The covariance of the rays, and learning its variances from the scan itself (arXiv 2404.19157, chapters 4 and 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+_LOG_RANGE = 30.0  # how far, in natural logarithms, a variance may move from where it starts
+
+
+@dataclass(frozen=True)
+class RayCovariance:
+    """K(θ) = Σ_b θ_b G_b + diag(Σ_c θ_c d_c): what the rays' covariance is made of.
+
+    The first terms carry a prior of the image to the rays, the diagonal ones are errors of single rays.
+
+    Args:
+        grams: G_b by name, each (rays, rays) float64.
+        diagonals: d_c by name, each (rays,) float64, e.g. the relative noise variance of every ray.
+    """
+
+    grams: Mapping[str, Tensor]
+    diagonals: Mapping[str, Tensor]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variances θ, grams first."""
+        return (*self.grams, *self.diagonals)
+
+    def matrix(self, variances: Mapping[str, float]) -> Tensor:
+        """K, (rays, rays) float64."""
+        n_rays = len(next(iter(self.diagonals.values())))
+        total = next(iter(self.diagonals.values())).new_zeros(n_rays, n_rays)
+        for name, gram in self.grams.items():
+            total.add_(gram, alpha=variances[name])
+        total.diagonal().add_(self.diagonal(variances))
+        return total
+
+    def diagonal(self, variances: Mapping[str, float]) -> Tensor:
+        """The part of K that is error of single rays, (rays,)."""
+        return torch.stack([variances[name] * d for name, d in self.diagonals.items()]).sum(0)
+
+    def select(self, rays: Tensor) -> RayCovariance:
+        """The covariance of these rays only."""
+        return RayCovariance(
+            {name: gram[rays[:, None], rays] for name, gram in self.grams.items()},
+            {name: d[rays] for name, d in self.diagonals.items()},
+        )
+
+    def start(self, signal: float, noise: float) -> dict[str, float]:
+        """Variances with which the grams together explain `signal` and the diagonals together `noise`, per ray."""
+        shares = {name: signal / len(self.grams) / float(gram.diagonal().mean()) for name, gram in self.grams.items()}
+        return shares | {name: noise / len(self.diagonals) / float(d.mean()) for name, d in self.diagonals.items()}
+
+
+def log_evidence(covariance: RayCovariance, variances: Mapping[str, float], data: Tensor) -> tuple[float, Tensor]:
+    """Log N(data; 0, K(θ)) and its gradient with respect to log θ.
+
+    Args:
+        covariance: K.
+        variances: θ by name.
+        data: (rays,) float64.
+
+    Returns:
+        The log density, and (len(names),) float64.
+    """
+    factor = torch.linalg.cholesky(covariance.matrix(variances))
+    solved = torch.cholesky_solve(data[:, None], factor)[:, 0]
+    value = -0.5 * float(data @ solved) - float(factor.diagonal().log().sum()) - 0.5 * len(data) * math.log(2 * math.pi)
+    # ∂/∂θ_i = ½ (αᵀ K_i α − tr K⁻¹ K_i): the second factor is one symmetric matrix for every term.
+    weight = torch.cholesky_inverse(factor).neg_().addr_(solved, solved)
+    slopes = [variances[name] * float((weight * g).sum()) for name, g in covariance.grams.items()]
+    slopes += [variances[name] * float(weight.diagonal() @ d) for name, d in covariance.diagonals.items()]
+    return value, 0.5 * torch.tensor(slopes, dtype=torch.float64)
+
+
+def log_predictive(
+    covariance: RayCovariance, variances: Mapping[str, float], residual: Tensor, held_out: Tensor
+) -> tuple[float, Tensor]:
+    """Log density of held-out residuals given that the other rays were met, and its gradient by log θ.
+
+    p(r_h | r_f = 0) = p(0, r_h)/p(0): two evidences, so that one gradient serves both. The density is centred on the
+    network's own prediction.
+
+    Args:
+        covariance: K of all rays.
+        variances: θ by name.
+        residual: (rays,) float64, data minus prediction; only the held-out part is used.
+        held_out: (rays,) bool.
+    """
+    joint, joint_slope = log_evidence(covariance, variances, torch.where(held_out, residual, 0.0))
+    fitted = torch.nonzero(~held_out)[:, 0]
+    alone, slope = log_evidence(covariance.select(fitted), variances, torch.zeros_like(residual[fitted]))
+    return joint - alone, joint_slope - slope
+
+
+def predictive_factor(data_factor: Tensor, held_out: Tensor) -> Tensor:
+    """Lower Cholesky factor of the held-out rays' covariance given all other rays.
+
+    The block of K⁻¹ that belongs to the held-out rays is the inverse of what they have left to say (Schur complement).
+
+    Args:
+        data_factor: Cholesky factor of K, (rays, rays) float64.
+        held_out: (rays,) bool.
+    """
+    rays = torch.nonzero(held_out)[:, 0]
+    unit = torch.zeros(len(held_out), len(rays), dtype=data_factor.dtype, device=data_factor.device)
+    unit[rays, torch.arange(len(rays))] = 1.0
+    precision = torch.cholesky_solve(unit, data_factor)[rays]
+    return torch.linalg.cholesky(torch.linalg.inv((precision + precision.mT) / 2))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Variances that maximise an objective.
+
+    Args:
+        variances: by name.
+        objective: its value there, a log density in nats.
+        evaluations: how often it was computed.
+        converged: whether the optimiser was satisfied.
+    """
+
+    variances: dict[str, float]
+    objective: float
+    evaluations: int
+    converged: bool
+
+    def scaled(self, factor: float) -> Learned:
+        """All variances times a factor; the objective stays that of the unscaled ones."""
+        variances = {name: factor * value for name, value in self.variances.items()}
+        return dataclasses.replace(self, variances=variances)
+
+
+def maximise(
+    objective: Callable[[dict[str, float]], tuple[float, Tensor]],
+    start: Mapping[str, float],
+    *,
+    floors: Mapping[str, float] | None = None,
+    max_evaluations: int = 30,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> Learned:
+    """Maximise a log density over the logarithms of positive variances by L-BFGS.
+
+    Args:
+        objective: variances -> (value, gradient by log variance, in the order of `start`).
+        start: where to begin.
+        floors: smallest value of a variance, by name.
+        max_evaluations: of the objective, at most about this many.
+        on_step: called as (evaluations, max_evaluations, value).
+    """
+    names = list(start)
+    origin = np.log([start[name] for name in names])
+    lowest = [
+        math.log(floors[name]) if floors and name in floors else x - _LOG_RANGE
+        for name, x in zip(names, origin, strict=True)
+    ]
+    evaluations = 0
+
+    def negative(
+        x: np.ndarray[tuple[int], np.dtype[np.float64]],
+    ) -> tuple[float, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+        nonlocal evaluations
+        evaluations += 1
+        value, slope = objective(dict(zip(names, np.exp(x).tolist(), strict=True)))
+        if on_step is not None:
+            on_step(min(evaluations, max_evaluations), max_evaluations, value)
+        return -value, -slope.numpy()
+
+    found = scipy.optimize.minimize(
+        negative,
+        np.maximum(origin, lowest),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(low, max(low, x) + _LOG_RANGE) for low, x in zip(lowest, origin, strict=True)],
+        options={"maxfun": max_evaluations, "ftol": 1e-5},
+    )
+    variances = dict(zip(names, np.exp(found.x).tolist(), strict=True))
+    return Learned(variances, -float(found.fun), evaluations, bool(found.success))

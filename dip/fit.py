@@ -1,0 +1,249 @@
+"""The deep image prior's fit: train the network on one scan, and let held-out rays say how and how long."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dip.unet import UNet
+from operators import LinearMap
+
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How the network is trained. TV weights and floors are tried in every combination; held-out rays choose.
+
+    Args:
+        steps: of Adam, for each combination tried.
+        refit_steps: of Adam from the chosen weights, on the rays that chose as well.
+        learning_rate: the peak of the one-cycle schedule; the refit starts at a fifth of it.
+        tv_weights: of total variation (the sum of absolute neighbour differences of the dimensionless image), against
+            a misfit whose value is 1 for an image of zeros.
+        misfit_floors: see `RampMisfit`; infinity is plain least squares.
+        gradient_clip: largest norm of one step's gradient.
+        checkpoints: how often in `steps` the held-out rays are looked at.
+        bfloat16: train under autocast; about twice as fast on processors with matrix units, slower on others.
+
+    Raises:
+        ValueError: numbers out of range, or nothing to try.
+    """
+
+    steps: int = 750
+    refit_steps: int = 250
+    learning_rate: float = 5e-3
+    tv_weights: tuple[float, ...] = (0.0, 1e-6)
+    misfit_floors: tuple[float, ...] = (0.02,)
+    gradient_clip: float = 1.0
+    checkpoints: int = 30
+    bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.refit_steps < 0:
+            raise ValueError(f"refit_steps must be 0 or more, got {self.refit_steps}")
+        for name in ("learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("tv_weights", "misfit_floors"):
+            values = getattr(self, name)
+            if not values or not min(values) >= 0:
+                raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
+
+
+class RampMisfit:
+    """Σ r (g ∗ r) over the detector, g the filter (|ω| + floor)/(1 + floor), |ω| from 0 to 1 at Nyquist.
+
+    Errors of the pixel grid itself are white in the image, so in a view they have the covariance A Aᵀ ~ 1/|ω|. The ramp
+    whitens them: it is the likelihood of a scan whose model error outweighs its noise, and it makes AᵀGA nearly the
+    identity, so that fine detail is fitted in a tenth of the steps. The floor is the noise's share; with an infinite
+    floor the misfit is plain least squares, the likelihood of white noise.
+
+    Args:
+        n_detectors: length of the residual's last axis.
+        floor: 0 or more.
+    """
+
+    def __init__(self, n_detectors: int, floor: float) -> None:
+        self._length = 2 * n_detectors  # zero padding: the filter must not wrap around
+        ramp = torch.linspace(0, 1, n_detectors + 1)
+        self._gain = torch.ones_like(ramp) if math.isinf(floor) else (ramp + floor) / (1 + floor)
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        """(*batch, angle, detector) -> scalar."""
+        gain = self._gain.to(residual)
+        spectrum = torch.fft.rfft(residual, n=self._length)
+        power = spectrum.real.square() + spectrum.imag.square()
+        twice = torch.full_like(gain, 2.0)
+        twice[0] = twice[-1] = 1.0  # frequencies 0 and Nyquist appear once in the full spectrum (Parseval)
+        return (power * (gain * twice)).sum() / self._length
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained network and how it came to be.
+
+    Args:
+        network: with its final weights.
+        image: (row, col), dimensionless, float32.
+        tv_weight: chosen on held-out rays.
+        misfit_floor: chosen likewise.
+        step: chosen likewise.
+        holdout_residual: (angle, detector), data minus projection before the refit; zero where rays were not held out.
+        steps: (n,) at which the chosen run was looked at.
+        loss: (n,) root mean square residual of the fitted rays, in units of the data.
+        holdout_loss: (n,) the same of the held-out rays.
+    """
+
+    network: UNet
+    image: Tensor
+    tv_weight: float
+    misfit_floor: float
+    step: int
+    holdout_residual: Tensor
+    steps: Tensor
+    loss: Tensor
+    holdout_loss: Tensor
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Sum of absolute differences between neighbours in the last two axes (anisotropic total variation)."""
+    return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
+
+
+def fit(
+    network: UNet,
+    network_input: Tensor,
+    transform: LinearMap,
+    data: Tensor,
+    *,
+    fitted: Tensor,
+    held_out: Tensor,
+    settings: FitSettings,
+    precision: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Fit:
+    """Train on the fitted rays once for every setting tried, keep what predicts the held-out rays best, refit on both.
+
+    Every attempt starts from the weights that the network comes with.
+
+    Args:
+        network: trained in place.
+        network_input: (1, 1, row, col).
+        transform: image (row, col) -> (angle, detector).
+        data: (angle, detector), dimensionless to the image's scale.
+        fitted: (angle, detector) bool, rays to train on.
+        held_out: (angle, detector) bool, rays that choose the setting and the step.
+        settings: what to try, and how long.
+        precision: (angle, detector), relative inverse variance of each ray's noise; equal if left out.
+        on_step: called as (done, total, {"loss", "holdout_loss"}) at every checkpoint.
+    """
+    problem = _Problem(network, network_input, transform, data, precision)
+    start = copy.deepcopy(network.state_dict())
+    attempts = [(tv, floor) for floor in settings.misfit_floors for tv in settings.tv_weights]
+    total = len(attempts) * settings.steps + settings.refit_steps
+    runs = []
+    for number, (tv_weight, floor) in enumerate(attempts):
+        network.load_state_dict(start)
+        run = _Run(problem, settings, tv_weight, floor, fitted, held_out)
+        run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
+        runs.append(run)
+    best = min(runs, key=lambda run: run.best_loss)
+    network.load_state_dict(best.best_state)
+    residual = torch.where(held_out, problem.residual(), 0.0)
+    if settings.refit_steps:
+        both = fitted | held_out
+        refit = _Run(problem, settings, best.tv_weight, best.floor, both, both)
+        refit.train(settings.refit_steps, settings.learning_rate / 5, total - settings.refit_steps, total, on_step)
+    return Fit(
+        network=network,
+        image=problem.image(),
+        tv_weight=best.tv_weight,
+        misfit_floor=best.floor,
+        step=best.best_step,
+        holdout_residual=residual,
+        steps=torch.tensor(best.steps),
+        loss=torch.tensor(best.losses),
+        holdout_loss=torch.tensor(best.holdout_losses),
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    network: UNet
+    network_input: Tensor
+    transform: LinearMap
+    data: Tensor
+    precision: Tensor | None
+
+    def image(self) -> Tensor:
+        with torch.no_grad():
+            return self.network(self.network_input)[0, 0].float()
+
+    def residual(self) -> Tensor:
+        return self.data - self.transform(self.image())
+
+
+class _Run:
+    """One training run; remembers the weights that predicted the held-out rays best."""
+
+    def __init__(
+        self, problem: _Problem, settings: FitSettings, tv_weight: float, floor: float, fitted: Tensor, held_out: Tensor
+    ) -> None:
+        self.problem, self.settings, self.tv_weight, self.floor = problem, settings, tv_weight, floor
+        self.fitted, self.held_out = fitted, held_out
+        # Rays left out weigh nothing; the others by how well they are known.
+        precision = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
+        self.weight = torch.where(fitted, precision.sqrt(), 0.0)
+        self.misfit = RampMisfit(problem.data.shape[-1], floor)
+        self.scale = float(self.misfit(self.weight * problem.data))
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.holdout_losses: list[float] = []
+        self.best_loss, self.best_step = math.inf, 0
+        self.best_state = copy.deepcopy(problem.network.state_dict())
+
+    def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep | None) -> None:
+        """One cycle of Adam; on_step is told of `done` + step out of `total`."""
+        parameters = list(self.problem.network.parameters())
+        # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
+        optimiser = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=learning_rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
+        )
+        every = max(1, steps // self.settings.checkpoints)
+        for step in range(1, steps + 1):
+            optimiser.zero_grad(set_to_none=True)
+            self._loss().backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+            optimiser.step()
+            schedule.step()
+            if step % every == 0 or step == steps:
+                self._look(step)
+                if on_step is not None:
+                    on_step(done + step, total, {"loss": self.losses[-1], "holdout_loss": self.holdout_losses[-1]})
+
+    def _loss(self) -> Tensor:
+        problem = self.problem
+        with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+            output = problem.network(problem.network_input)
+        image = output[0, 0].float()
+        loss = self.misfit(self.weight * (problem.transform(image) - problem.data)) / self.scale
+        return loss + self.tv_weight * total_variation(image) if self.tv_weight else loss
+
+    def _look(self, step: int) -> None:
+        residual = self.problem.residual()
+        self.steps.append(step)
+        self.losses.append(float(residual[self.fitted].square().mean().sqrt()))
+        self.holdout_losses.append(float(residual[self.held_out].square().mean().sqrt()))
+        if self.holdout_losses[-1] < self.best_loss:
+            self.best_loss, self.best_step = self.holdout_losses[-1], step
+            self.best_state = copy.deepcopy(self.problem.network.state_dict())

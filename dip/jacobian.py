@@ -1,0 +1,196 @@
+"""The linearised network: how the image answers to a small change of the convolution weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import functional
+
+from dip.unet import UNet
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One convolution, with what its weights meet: the patches of its input."""
+
+    convolution: nn.Conv2d
+    start: int
+    stop: int
+    patches: Tensor  # (in_channels * kernel, positions)
+    out_shape: tuple[int, int, int]  # (channels, rows, cols)
+
+
+class NetworkJacobian:
+    """J = df/dw at the network's present weights, a `LinearMap` from convolution weights (P,) to images (row, col).
+
+    Biases are left out (METHOD: only convolution weights enter J). A call is a Jacobian-vector product, `adjoint` a
+    vector-Jacobian product. All members of a batch share the activations of one forward pass, so that a layer's
+    weight gradients for many rays are a single matrix product; per-sample rules by vmap take two to three times longer.
+    Passes run in the dtype of the weights.
+
+    Args:
+        network: its weights must not change afterwards: activations are computed here, once.
+        network_input: (1, 1, rows, cols).
+        batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations.
+
+    Raises:
+        ValueError: a batch below one.
+    """
+
+    def __init__(self, network: UNet, network_input: Tensor, *, batch: int = 4) -> None:
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+        self.network = network
+        self.network_input = network_input.detach()
+        self.batch = batch
+        self._layers: dict[str, _Layer] = {}
+        start = 0
+        inputs, outputs = self._activations()
+        for name, convolution in network.convolutions().items():
+            stop = start + convolution.weight.numel()
+            patches = functional.unfold(
+                inputs[name],
+                _pair(convolution.kernel_size),
+                padding=_pair(convolution.padding),
+                stride=_pair(convolution.stride),
+            )[0]
+            _, channels, rows, cols = outputs[name].shape
+            self._layers[name] = _Layer(convolution, start, stop, patches, (channels, rows, cols))
+            start = stop
+        self._n_weights = start
+
+    @property
+    def in_shape(self) -> tuple[int]:
+        """(P,), the convolution weights, layer after layer as `UNet.convolutions` lists them."""
+        return (self._n_weights,)
+
+    @property
+    def out_shape(self) -> tuple[int, int]:
+        """(row, col)."""
+        rows, cols = self.network_input.shape[-2:]
+        return (rows, cols)
+
+    def weights(self) -> Tensor:
+        """The point of linearisation, (P,)."""
+        return torch.cat([layer.convolution.weight.detach().reshape(-1) for layer in self._layers.values()])
+
+    def layers(self) -> dict[str, slice]:
+        """Where each convolution's weights lie in (P,)."""
+        return {name: slice(layer.start, layer.stop) for name, layer in self._layers.items()}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """J x by forward-mode differentiation: (*batch, P) -> (*batch, row, col)."""
+        tangents = x.reshape(-1, self._n_weights)
+        images = [self._push_forward(chunk) for chunk in tangents.split(self.batch)]
+        return torch.cat(images).reshape(*x.shape[:-1], *self.out_shape)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Jᵀ y: (*batch, row, col) -> (*batch, P)."""
+        flat = torch.cat([torch.cat(list(parts.values()), dim=1) for parts in self.pull_back(y)])
+        return flat.reshape(*y.shape[:-2], self._n_weights)
+
+    def pull_back(self, y: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Jᵀ y, batch by batch and layer by layer: for each chunk of (*batch, row, col) a dict of (chunk, weights).
+
+        For those who accumulate and must not hold (n, P) at once.
+        """
+        cotangents = y.reshape(-1, 1, *self.out_shape)
+        graph_batch = 0
+        for chunk in cotangents.split(self.batch):
+            if len(chunk) != graph_batch:  # one graph serves all chunks of its size
+                graph_batch = len(chunk)
+                image, outputs = self._graph(graph_batch)
+            signals = torch.autograd.grad(image, [outputs[name] for name in self._layers], chunk, retain_graph=True)
+            yield {
+                name: self._weight_gradient(layer, signal)
+                for (name, layer), signal in zip(self._layers.items(), signals, strict=True)
+            }
+
+    def _weight_gradient(self, layer: _Layer, signal: Tensor) -> Tensor:
+        # Signals lie channels-last in memory: as (positions, channels) they go into the product without a copy.
+        positions = signal.permute(0, 2, 3, 1).flatten(1, 2)
+        return (layer.patches @ positions).mT.reshape(len(signal), -1)
+
+    def _graph(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The image and every convolution's output, for n copies of the input, with the graph between them."""
+        outputs: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+                outputs[name] = output
+
+            return hook
+
+        with _hooks(self.network.convolutions(), keep), _frozen(self.network), torch.enable_grad():
+            copies = self._copies(n).requires_grad_(True)
+            return self.network(copies), outputs
+
+    def _push_forward(self, tangents: Tensor) -> Tensor:
+        """A change dW of a layer adds dW · patches to its output; forward mode carries that to the image."""
+        n = len(tangents)
+
+        def inject(name: str) -> Any:
+            layer = self._layers[name]
+
+            def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                channels, rows, cols = layer.out_shape
+                change = tangents[:, layer.start : layer.stop].reshape(n, channels, -1).mT
+                change = (layer.patches.mT @ change).reshape(n, rows, cols, channels).permute(0, 3, 1, 2)
+                return output + forward_ad.make_dual(torch.zeros_like(change), change)
+
+            return hook
+
+        with torch.no_grad(), forward_ad.dual_level(), _hooks(self.network.convolutions(), inject):
+            image = self.network(self._copies(n))
+            return forward_ad.unpack_dual(image).tangent.reshape(n, *self.out_shape)
+
+    def _activations(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        inputs: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            def hook(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+                inputs[name], outputs[name] = arguments[0].detach(), output.detach()
+
+            return hook
+
+        with torch.no_grad(), _hooks(self.network.convolutions(), keep):
+            self.network(self.network_input)
+        return inputs, outputs
+
+    def _copies(self, n: int) -> Tensor:
+        return self.network_input.expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+def _pair(size: int | tuple[int, ...] | str) -> tuple[int, int]:
+    if isinstance(size, str):
+        raise TypeError(f"padding must be numbers, got {size!r}")
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+@contextlib.contextmanager
+def _hooks(modules: Mapping[str, nn.Module], make: Callable[[str], Callable[..., Any]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(make(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """No gradient for the weights inside: they are formed from patches, and torch must not form them as well."""
+    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, flag in wanted.items():
+            parameter.requires_grad_(flag)

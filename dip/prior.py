@@ -1,0 +1,79 @@
+"""The image prior: what images the linearised network can make, and how far the truth may lie beside them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dip.gram import symmetric_product
+from dip.jacobian import NetworkJacobian
+
+PriorKind = Literal["isotropic", "block"]
+
+
+def weight_groups(jacobian: NetworkJacobian, kind: PriorKind) -> dict[str, Tensor]:
+    """Which convolution weights share one prior variance: index tensors into (P,) by group name.
+
+    "isotropic" has one group of all weights, "block" one for every stage of the network at every scale.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in ("isotropic", "block"):
+        raise ValueError(f"prior kind must be 'isotropic' or 'block', got {kind!r}")
+    groups: dict[str, list[Tensor]] = {}
+    for name, where in jacobian.layers().items():
+        group = "all" if kind == "isotropic" else jacobian.network.scale_of(name)
+        groups.setdefault(group, []).append(torch.arange(where.start, where.stop))
+    return {name: torch.cat(parts) for name, parts in groups.items()}
+
+
+class NetworkPrior:
+    """F in x = x̂ + F u, u ~ N(0, I): a `LinearMap` from (P + row · col,) to images (row, col).
+
+    F = [J Σ^{1/2}, τ I]. The first part moves the network's weights (arXiv 2203.00479, eq. 8). The second is the error
+    of the representation: what the true image holds and no small change of weights can make, white in the pixels.
+
+    Args:
+        jacobian: J.
+        weight_variance: diagonal of Σ, (P,), of the dimensionless image.
+        pixel_variance: τ², of the dimensionless image.
+    """
+
+    def __init__(self, jacobian: NetworkJacobian, weight_variance: Tensor, pixel_variance: float) -> None:
+        self.jacobian = jacobian
+        self._weight_std = weight_variance.sqrt()
+        self._pixel_std = pixel_variance**0.5
+
+    @property
+    def in_shape(self) -> tuple[int]:
+        """(P + row · col,)."""
+        rows, cols = self.out_shape
+        return (self.jacobian.in_shape[0] + rows * cols,)
+
+    @property
+    def out_shape(self) -> tuple[int, int]:
+        """(row, col)."""
+        return self.jacobian.out_shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """F u: (*batch, P + row · col) -> (*batch, row, col)."""
+        weights, pixels = x.split([self.jacobian.in_shape[0], self.in_shape[0] - self.jacobian.in_shape[0]], dim=-1)
+        moved = self.jacobian(weights * self._weight_std.to(x))
+        return moved + self._pixel_std * pixels.reshape(*x.shape[:-1], *self.out_shape)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Fᵀ x: (*batch, row, col) -> (*batch, P + row · col)."""
+        weights = self.jacobian.adjoint(y) * self._weight_std.to(y)
+        return torch.cat([weights, self._pixel_std * y.reshape(*y.shape[:-2], -1)], dim=-1)
+
+    def covariance(self) -> Tensor:
+        """F Fᵀ, (row · col, row · col) float64, summed in float64: one vector-Jacobian product a pixel."""
+        n_pixels = self.out_shape[0] * self.out_shape[1]
+        unit = torch.eye(n_pixels, device=self._weight_std.device, dtype=self.jacobian.weights().dtype)
+        rows = self.jacobian.adjoint(unit.reshape(n_pixels, *self.out_shape)) * self._weight_std
+        covariance = symmetric_product(rows)
+        covariance.diagonal().add_(self._pixel_std**2)
+        return covariance

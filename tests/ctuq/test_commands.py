@@ -1,0 +1,147 @@
+"""The command line when all is well; the reconstruction itself is a fake, as its own tests are elsewhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ctuq import commands, jobs
+from ctuq.__main__ import main
+from ctuq.commands import app
+from ctuq.doctor import Finding, Status
+from ctuq.result_file import read_result
+from tests.ctuq.fake_command import FakeReconstruct, names
+from tests.ctuq.fake_results import fake_calibration, fake_reconstruction
+
+
+def test_reconstruct_writes_result_picture_and_report(
+    fake: FakeReconstruct, scan: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["reconstruct", str(scan), "--out", str(out), "--set", "grid.size=16", "--seed", "5", "--device", "cpu"]
+    assert main(arguments) == 0
+    assert names(out) == ["r.h5", "r.html", "r.png"]
+    assert fake.calls == [("disc", 5, "cpu")]
+    provenance = read_result(out).provenance
+    assert provenance.input_path == "disc.h5"
+    again = "ctuq reconstruct disc.h5 --out disc-again.h5 --set grid.size=16 --seed 5 --device cpu"
+    assert provenance.command == again
+    said = capsys.readouterr()
+    for words in ("32 × 24 pixels of 0.6 mm", "calibrated", "believe these error bars", "median", "beware"):
+        assert words in said.out
+    for path in (out, out.with_suffix(".png"), out.with_suffix(".html")):
+        assert f"wrote         {path}\n" in said.out
+    assert "fit: 2 of 2" in said.err
+    assert "fit" not in said.out
+
+
+def test_no_report_writes_the_result_only(fake: FakeReconstruct, scan: Path, out: Path) -> None:
+    assert main(["reconstruct", str(scan), "--out", str(out), "--no-report"]) == 0
+    assert names(out) == ["r.h5"]
+
+
+def test_error_bars_that_fail_are_said_to(
+    fake: FakeReconstruct, scan: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.found = replace(fake.found, calibration=fake_calibration(spread=2.0))
+    assert main(["reconstruct", str(scan), "--out", str(out), "--no-report"]) == 0
+    assert "not calibrated\n" in (said := capsys.readouterr().out)
+    assert "do not believe these error bars" in said
+
+
+def test_row_is_a_setting_and_part_of_the_command(fake: FakeReconstruct, scan: Path, out: Path) -> None:
+    assert main(["reconstruct", str(scan), "--out", str(out), "--row", "0", "--no-report"]) == 0
+    assert "--row 0" in read_result(out).provenance.command
+
+
+def test_json_gives_one_event_a_line(
+    fake: FakeReconstruct, scan: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibration = replace(fake.found.calibration, chi_square=math.nan)
+    fake.found = replace(fake.found, image=torch.full_like(fake.found.image, math.nan), calibration=calibration)
+    assert main(["reconstruct", str(scan), "--out", str(out), "--json"]) == 0
+    said = capsys.readouterr()
+
+    def refuse(constant: str) -> object:
+        raise AssertionError(f"{constant} is no JSON")
+
+    events = [json.loads(line, parse_constant=refuse) for line in said.out.splitlines()]
+    assert events[0] == {"event": "step", "stage": "fit", "done": 0, "total": 2, "info": {"loss": 1.0}}
+    assert events[-1]["event"] == "finished"
+    assert events[-1]["written"] == [str(out), str(out.with_suffix(".png")), str(out.with_suffix(".html"))]
+    assert events[-1]["verdict"]["calibrated"] is False
+    assert events[-1]["lowest"] is None
+    assert events[-1]["warnings"] == ["beware"]
+    assert said.err == ""
+
+
+def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(scan), "--set", "grid.size=16"]) == 0
+    said = capsys.readouterr().out
+    for words in ("12 views × 1 rows × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
+        assert words in said
+
+
+def test_check_names_every_problem_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.h5"
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = np.zeros((4, 1, 8), np.float32)
+        file["exchange/theta"] = np.zeros(3)
+    assert main(["check", str(path), "--set", "grid.sise=3", "--json"]) == 2
+    (event,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(event["problems"]) >= 3  # angles, geometry, setting
+    assert any("sise" in problem for problem in event["problems"])
+
+
+def test_report_of_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = fake_reconstruction().save(tmp_path / "r.h5")
+    assert main(["report", str(result)]) == 0
+    assert (tmp_path / "r.html").exists()
+    assert main(["report", str(result)]) == 2  # there is one now
+    assert main(["report", str(result), "--force"]) == 0
+    assert main(["report", str(result), "--out", str(tmp_path / "other.html")]) == 0
+    assert (tmp_path / "other.html").read_bytes() == (tmp_path / "r.html").read_bytes()
+    assert main(["report", str(tmp_path / "absent.h5")]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_demo_writes_three_files_and_says_where(
+    fake: FakeReconstruct,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scan: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(jobs, "demo_scan", lambda: scan)
+    folder = tmp_path / "new"
+    assert main(["demo", "--out", str(folder)]) == 0
+    assert names(folder / "x") == ["ctuq-demo.h5", "ctuq-demo.html", "ctuq-demo.png"]
+    assert f"Open {folder / 'ctuq-demo.html'} in a browser." in capsys.readouterr().out
+    assert main(["demo", "--out", str(folder)]) == 2
+    assert main(["demo", "--out", str(folder), "--force"]) == 0
+    assert main(["demo", "--out", str(tmp_path / "no" / "parent")]) == 2
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("absent", 0), ("problem", 1)])
+def test_doctor_fails_when_something_that_should_work_does_not(
+    status: Status, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "diagnose", lambda: [Finding("torch", status, "2.13.0")])
+    assert main(["doctor"]) == code
+    assert capsys.readouterr().out.split() == [status, "torch", "2.13.0"]
+
+
+@pytest.mark.parametrize("command", ["demo", "check", "reconstruct", "report", "doctor"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert ended.exit_code == 0
+    assert f"Example: ctuq {command}" in ended.output
+    if command != "doctor":
+        assert "mm" in ended.output or command == "demo"
