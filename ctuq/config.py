@@ -22,8 +22,8 @@ class GridConfig(_Section):
     view at the rotation axis / size.
     """
 
-    size: int | None = Field(None, ge=1)
-    pixel_mm: float | None = Field(None, gt=0)
+    size: int | None = Field(default=None, ge=1)
+    pixel_mm: float | None = Field(default=None, gt=0)
 
 
 class ScanConfig(_Section):
@@ -31,9 +31,9 @@ class ScanConfig(_Section):
     image pixel); `angle_step`: every step-th view; `row`: detector row (None: the middle one).
     """
 
-    detector_bin: int | None = Field(None, ge=1)
-    angle_step: int = Field(1, ge=1)
-    row: int | None = Field(None, ge=0)
+    detector_bin: int | None = Field(default=None, ge=1)
+    angle_step: int = Field(default=1, ge=1)
+    row: int | None = Field(default=None, ge=0)
 
 
 class PriorConfig(_Section):
@@ -42,7 +42,9 @@ class PriorConfig(_Section):
     """
 
     kind: PriorKind = "isotropic"
-    pixel_floor: float = Field(3e-3, gt=0)
+    pixel_floor: float = Field(default=3e-3, gt=0)
+    slope_floor: float = Field(default=0.05, ge=0)
+    largest_attenuation: float | None = Field(default=None, gt=0)
 
 
 class EvidenceConfig(_Section):
@@ -51,8 +53,8 @@ class EvidenceConfig(_Section):
     """
 
     method: Literal["held-out", "exact"] = "held-out"
-    max_rays: int = Field(3000, ge=1)
-    max_evaluations: int = Field(25, ge=1)
+    max_rays: int = Field(default=3000, ge=1)
+    max_evaluations: int = Field(default=25, ge=1)
 
 
 class PosteriorConfig(_Section):
@@ -62,16 +64,16 @@ class PosteriorConfig(_Section):
     """
 
     method: Literal["auto", "dense", "samples"] = "auto"
-    dense_pixels: int = Field(2500, ge=1)
-    n_samples: int = Field(200, ge=2)
-    kept_samples: int = Field(16, ge=2)
-    batch: int = Field(4, ge=1)
+    dense_pixels: int = Field(default=2500, ge=1)
+    n_samples: int = Field(default=200, ge=2)
+    kept_samples: int = Field(default=16, ge=2)
+    batch: int = Field(default=4, ge=1)
 
 
 class HoldoutConfig(_Section):
     """`fraction`: of the views (or rays, in scans of few views) that choose, and as many again that judge."""
 
-    fraction: float = Field(0.1, gt=0, le=0.25)
+    fraction: float = Field(default=0.1, gt=0, le=0.25)
 
 
 class Config(_Section):

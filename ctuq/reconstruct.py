@@ -154,7 +154,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     seeds = _generators(scan.name, seed)
     holdout = hold_out(scan.geometry.sinogram_shape, config.holdout.fraction, generator=seeds("holdout"))
     start = network_input(scan.geometry, scan.sinogram, holdout.fitted)
-    scale = float(torch.quantile(start.abs(), 0.99)) or 1.0
+    scale = config.prior.largest_attenuation or float(torch.quantile(start.abs(), 0.99)) or 1.0
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
     if isinstance(scan.noise_variance, Tensor):
         noise = scan.noise_variance.double().cpu() / float(scan.noise_variance.double().mean())
@@ -177,7 +177,7 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
         watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
 
     return fit(
-        network.to(problem.data.device, memory_format=torch.channels_last),
+        network.to(problem.data.device).to(memory_format=torch.channels_last),
         problem.network_input,
         problem.transform,
         problem.data,
@@ -190,7 +190,12 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
 
 
 def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> _Linear:
-    jacobian = NetworkJacobian(found.network, problem.network_input, batch=config.posterior.batch)
+    jacobian = NetworkJacobian(
+        found.network,
+        problem.network_input,
+        batch=config.posterior.batch,
+        slope_floor=config.prior.slope_floor,
+    )
     groups = weight_groups(jacobian, config.prior.kind)
     rows = ray_jacobian(jacobian, problem.transform, on_step=watch.step)
     grams = gram_matrices(rows, groups)

@@ -114,7 +114,8 @@ def predictive_factor(data_factor: Tensor, held_out: Tensor) -> Tensor:
     unit = torch.zeros(len(held_out), len(rays), dtype=data_factor.dtype, device=data_factor.device)
     unit[rays, torch.arange(len(rays))] = 1.0
     precision = torch.cholesky_solve(unit, data_factor)[rays]
-    return torch.linalg.cholesky(torch.linalg.inv((precision + precision.mT) / 2))
+    factor: Tensor = torch.linalg.cholesky(torch.linalg.inv((precision + precision.mT) / 2))
+    return factor
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,22 @@ def maximise(
         for name, x in zip(names, origin, strict=True)
     ]
     evaluations = 0
+    forbidding: float | None = None
 
     def negative(
         x: np.ndarray[tuple[int], np.dtype[np.float64]],
     ) -> tuple[float, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-        nonlocal evaluations
+        nonlocal evaluations, forbidding
         evaluations += 1
-        value, slope = objective(dict(zip(names, np.exp(x).tolist(), strict=True)))
+        try:
+            value, slope = objective(dict(zip(names, np.exp(x).tolist(), strict=True)))
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            # A line search may try variances so far apart that K is singular in float64: let it turn back.
+            if forbidding is None:
+                raise
+            return forbidding, np.zeros_like(x)
+        if forbidding is None:
+            forbidding = -value + 1e3 * (1 + abs(value))
         if on_step is not None:
             on_step(min(evaluations, max_evaluations), max_evaluations, value)
         return -value, -slope.numpy()

@@ -29,7 +29,8 @@ class FitSettings:
         misfit_floors: see `RampMisfit`; infinity is plain least squares.
         gradient_clip: largest norm of one step's gradient.
         checkpoints: how often in `steps` the held-out rays are looked at.
-        bfloat16: train under autocast; about twice as fast on processors with matrix units, slower on others.
+        bfloat16: train under autocast; None: where the processor has matrix units for it, and the fit is then about
+            three times as fast. It touches the fit alone, never what the error bars are computed from.
 
     Raises:
         ValueError: numbers out of range, or nothing to try.
@@ -42,7 +43,7 @@ class FitSettings:
     misfit_floors: tuple[float, ...] = (0.02,)
     gradient_clip: float = 1.0
     checkpoints: int = 30
-    bfloat16: bool = False
+    bfloat16: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoints"):
@@ -112,6 +113,13 @@ class Fit:
     steps: Tensor
     loss: Tensor
     holdout_loss: Tensor
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 have hardware of their own there."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def total_variation(image: Tensor) -> Tensor:
@@ -200,6 +208,8 @@ class _Run:
     ) -> None:
         self.problem, self.settings, self.tv_weight, self.floor = problem, settings, tv_weight, floor
         self.fitted, self.held_out = fitted, held_out
+        device = problem.data.device
+        self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
         precision = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
         self.weight = torch.where(fitted, precision.sqrt(), 0.0)
@@ -233,7 +243,7 @@ class _Run:
 
     def _loss(self) -> Tensor:
         problem = self.problem
-        with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=self.settings.bfloat16):
+        with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             output = problem.network(problem.network_input)
         image = output[0, 0].float()
         loss = self.misfit(self.weight * (problem.transform(image) - problem.data)) / self.scale

@@ -29,7 +29,7 @@ def ray_jacobian(
     n_rays = torch.Size(transform.out_shape).numel()
     device = jacobian.network_input.device
     matrix = torch.empty(n_rays, jacobian.in_shape[0], dtype=dtype, device=device)
-    for rays in torch.arange(n_rays).split(_BATCHES * jacobian.batch):
+    for rays in torch.split(torch.arange(n_rays), _BATCHES * jacobian.batch):
         unit = torch.zeros(len(rays), n_rays, dtype=dtype, device=device)
         unit[torch.arange(len(rays)), rays] = 1
         matrix[rays] = jacobian.adjoint(transform.adjoint(unit.reshape(-1, *transform.out_shape)))
@@ -56,7 +56,7 @@ def symmetric_product(rows: Tensor, columns: Tensor | None = None) -> Tensor:
     """
     n = len(rows)
     gram = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    for part in (torch.arange(rows.shape[1]) if columns is None else columns).split(_TILE):
+    for part in torch.split(torch.arange(rows.shape[1]) if columns is None else columns, _TILE):
         tile = rows[:, part].double()
         for panel in torch.arange(n).chunk(_PANELS):
             first, last = int(panel[0]), int(panel[-1]) + 1

@@ -51,8 +51,9 @@ def hold_out(sinogram_shape: tuple[int, int], fraction: float, *, generator: tor
     if n_views >= _FEWEST_VIEWS:
         n_held = max(2, round(fraction * n_views))
         places = (torch.arange(2 * n_held) + torch.rand((), generator=generator)) * n_views / (2 * n_held)
-        chooses[places[::2].long()] = True
-        judges[places[1::2].long()] = True
+        views = places.long().clamp(max=n_views - 1)  # the last may be rounded up, out of the scan
+        chooses[views[::2]] = True
+        judges[views[1::2]] = True
     else:
         n_rays = n_views * n_detectors
         n_held = round(fraction * n_rays)

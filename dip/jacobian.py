@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 
 from dip.unet import UNet
+from operators.linear_map import batch_shape
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class NetworkJacobian:
         network: its weights must not change afterwards: activations are computed here, once.
         network_input: (1, 1, rows, cols).
         batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations.
+        slope_floor: least slope of a sigmoid output. A saturated pixel's own slope is zero, and so would its variance
+            be, however wrong it is; 0 gives the exact Jacobian. Without effect on a linear output.
 
     Raises:
         ValueError: a batch below one.
     """
 
-    def __init__(self, network: UNet, network_input: Tensor, *, batch: int = 4) -> None:
+    def __init__(self, network: UNet, network_input: Tensor, *, batch: int = 4, slope_floor: float = 0.0) -> None:
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
         self.network = network
@@ -64,6 +67,11 @@ class NetworkJacobian:
             self._layers[name] = _Layer(convolution, start, stop, patches, (channels, rows, cols))
             start = stop
         self._n_weights = start
+        self._slope = torch.ones(self.out_shape).to(network_input)
+        if network.settings.output == "sigmoid":
+            with torch.no_grad():
+                image = network(network_input)[0, 0]
+            self._slope = (image * (1 - image)).clamp(min=slope_floor)
 
     @property
     def in_shape(self) -> tuple[int]:
@@ -86,23 +94,24 @@ class NetworkJacobian:
 
     def __call__(self, x: Tensor) -> Tensor:
         """J x by forward-mode differentiation: (*batch, P) -> (*batch, row, col)."""
-        tangents = x.reshape(-1, self._n_weights)
-        images = [self._push_forward(chunk) for chunk in tangents.split(self.batch)]
-        return torch.cat(images).reshape(*x.shape[:-1], *self.out_shape)
+        batch = batch_shape(x, self.in_shape, "weights")
+        tangents = torch.split(x.reshape(-1, self._n_weights), self.batch)
+        return torch.cat([self._push_forward(chunk) for chunk in tangents]).reshape(*batch, *self.out_shape)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Jᵀ y: (*batch, row, col) -> (*batch, P)."""
+        batch = batch_shape(y, self.out_shape, "image")
         flat = torch.cat([torch.cat(list(parts.values()), dim=1) for parts in self.pull_back(y)])
-        return flat.reshape(*y.shape[:-2], self._n_weights)
+        return flat.reshape(*batch, self._n_weights)
 
     def pull_back(self, y: Tensor) -> Iterator[dict[str, Tensor]]:
         """Jᵀ y, batch by batch and layer by layer: for each chunk of (*batch, row, col) a dict of (chunk, weights).
 
         For those who accumulate and must not hold (n, P) at once.
         """
-        cotangents = y.reshape(-1, 1, *self.out_shape)
+        cotangents = (y * self._slope).reshape(-1, 1, *self.out_shape)
         graph_batch = 0
-        for chunk in cotangents.split(self.batch):
+        for chunk in torch.split(cotangents, self.batch):
             if len(chunk) != graph_batch:  # one graph serves all chunks of its size
                 graph_batch = len(chunk)
                 image, outputs = self._graph(graph_batch)
@@ -129,7 +138,7 @@ class NetworkJacobian:
 
         with _hooks(self.network.convolutions(), keep), _frozen(self.network), torch.enable_grad():
             copies = self._copies(n).requires_grad_(True)
-            return self.network(copies), outputs
+            return self.network.before_output(copies), outputs
 
     def _push_forward(self, tangents: Tensor) -> Tensor:
         """A change dW of a layer adds dW · patches to its output; forward mode carries that to the image."""
@@ -142,13 +151,15 @@ class NetworkJacobian:
                 channels, rows, cols = layer.out_shape
                 change = tangents[:, layer.start : layer.stop].reshape(n, channels, -1).mT
                 change = (layer.patches.mT @ change).reshape(n, rows, cols, channels).permute(0, 3, 1, 2)
-                return output + forward_ad.make_dual(torch.zeros_like(change), change)
+                dual: Tensor = forward_ad.make_dual(torch.zeros_like(change), change)  # type: ignore[no-untyped-call]
+                return output + dual
 
             return hook
 
         with torch.no_grad(), forward_ad.dual_level(), _hooks(self.network.convolutions(), inject):
-            image = self.network(self._copies(n))
-            return forward_ad.unpack_dual(image).tangent.reshape(n, *self.out_shape)
+            image = self.network.before_output(self._copies(n))
+            tangent: Tensor = forward_ad.unpack_dual(image).tangent  # type: ignore[no-untyped-call]
+            return tangent.reshape(n, *self.out_shape) * self._slope
 
     def _activations(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         inputs: dict[str, Tensor] = {}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from operators import LinearMap
+from operators.linear_map import batch_shape
 
 
 class Samples(NamedTuple):
@@ -103,7 +104,8 @@ class DensePosterior:
 
     def covariance(self) -> Tensor:
         """(row · col, row · col) float64, exact."""
-        return self._root.mT @ self._root
+        covariance: Tensor = self._root.mT @ self._root
+        return covariance
 
     def observing(self, transform: LinearMap, *, noise_variance: float | Tensor | None = None) -> DensePosterior:
         """The posterior had these rays been measured too.
@@ -172,7 +174,7 @@ class SampledPosterior:
         """(row · col, row · col) float64, exact: one adjoint of F a pixel, then dense algebra."""
         n_pixels = math.prod(self._transform.in_shape)
         unit = torch.eye(n_pixels, dtype=self._mean.dtype).reshape(n_pixels, *self._transform.in_shape)
-        rows = torch.cat([self._prior.adjoint(part) for part in unit.split(self._batch)]).double()
+        rows = torch.cat([self._prior.adjoint(part) for part in torch.split(unit, self._batch)]).double()
         noise = self._noise.reshape(self._transform.out_shape)
         root = covariance_root(rows @ rows.mT)
         return DensePosterior(self._transform, root, noise_variance=noise, mean=self._mean).covariance()
@@ -207,7 +209,8 @@ class SampledPosterior:
         """(rays of transform, rays of onto): covariance under the prior, two passes a ray."""
         n_rays = math.prod(transform.out_shape)
         unit = torch.eye(n_rays, dtype=self._mean.dtype).reshape(n_rays, *transform.out_shape)
-        parts = [onto(self._prior(self._prior.adjoint(transform.adjoint(part)))) for part in unit.split(self._batch)]
+        chunks = torch.split(unit, self._batch)
+        parts = [onto(self._prior(self._prior.adjoint(transform.adjoint(chunk)))) for chunk in chunks]
         return torch.cat(parts).reshape(n_rays, -1).double()
 
     def _draw(self, n: int, generator: torch.Generator) -> Samples:
@@ -244,16 +247,15 @@ class StackedMap:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(*batch, row, col) -> (*batch, rays)."""
-        batch = x.shape[: x.ndim - len(self.in_shape)]
+        batch = batch_shape(x, self.in_shape, "image")
         return torch.cat([part(x).reshape(*batch, -1) for part in self._parts], dim=-1)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(*batch, rays) -> (*batch, row, col)."""
-        first, second = y.split(self._sizes, dim=-1)
+        batch = batch_shape(y, self.out_shape, "rays")
+        first, second = torch.split(y, self._sizes, dim=-1)
         a, b = self._parts
-        return a.adjoint(first.reshape(*y.shape[:-1], *a.out_shape)) + b.adjoint(
-            second.reshape(*y.shape[:-1], *b.out_shape)
-        )
+        return a.adjoint(first.reshape(*batch, *a.out_shape)) + b.adjoint(second.reshape(*batch, *b.out_shape))
 
 
 def covariance_root(covariance: Tensor) -> Tensor:
@@ -263,7 +265,8 @@ def covariance_root(covariance: Tensor) -> Tensor:
     """
     jittered = covariance.clone()
     jittered.diagonal().add_(1e-12 * covariance.diagonal().mean())
-    return torch.linalg.cholesky(jittered)
+    root: Tensor = torch.linalg.cholesky(jittered)
+    return root
 
 
 def variance_of(samples: Samples, mean: Tensor) -> VarianceEstimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from dip.gram import symmetric_product
 from dip.jacobian import NetworkJacobian
+from operators.linear_map import batch_shape
 
 PriorKind = Literal["isotropic", "block"]
 
@@ -45,7 +47,7 @@ class NetworkPrior:
     def __init__(self, jacobian: NetworkJacobian, weight_variance: Tensor, pixel_variance: float) -> None:
         self.jacobian = jacobian
         self._weight_std = weight_variance.sqrt()
-        self._pixel_std = pixel_variance**0.5
+        self._pixel_std = math.sqrt(pixel_variance)
 
     @property
     def in_shape(self) -> tuple[int]:
@@ -60,14 +62,15 @@ class NetworkPrior:
 
     def __call__(self, x: Tensor) -> Tensor:
         """F u: (*batch, P + row · col) -> (*batch, row, col)."""
-        weights, pixels = x.split([self.jacobian.in_shape[0], self.in_shape[0] - self.jacobian.in_shape[0]], dim=-1)
-        moved = self.jacobian(weights * self._weight_std.to(x))
-        return moved + self._pixel_std * pixels.reshape(*x.shape[:-1], *self.out_shape)
+        batch = batch_shape(x, self.in_shape, "weights and pixels")
+        weights, pixels = torch.tensor_split(x, self.jacobian.in_shape, dim=-1)
+        moved: Tensor = self.jacobian(weights * self._weight_std.to(x))
+        return moved + pixels.reshape(*batch, *self.out_shape) * self._pixel_std
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Fᵀ x: (*batch, row, col) -> (*batch, P + row · col)."""
         weights = self.jacobian.adjoint(y) * self._weight_std.to(y)
-        return torch.cat([weights, self._pixel_std * y.reshape(*y.shape[:-2], -1)], dim=-1)
+        return torch.cat([weights, self._pixel_std * y.flatten(-2)], dim=-1)
 
     def covariance(self) -> Tensor:
         """F Fᵀ, (row · col, row · col) float64, summed in float64: one vector-Jacobian product a pixel."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,10 @@ Output = Literal["linear", "sigmoid"]
 
 @dataclass(frozen=True, kw_only=True)
 class UNetSettings:
-    """The network's shape. The defaults are the published KMNIST network (arXiv 2203.00479, 76,905 weights).
+    """The network's shape. The defaults have 84,544 convolution weights.
+
+    That is the published KMNIST network (arXiv 2203.00479) with a second convolution of the input and without its
+    connection at the finest scale.
 
     Args:
         channels: feature channels at each scale, the finest first; every further scale halves the resolution.
@@ -59,7 +63,7 @@ class UNet(nn.Module):
         channels, skips = settings.channels, settings.skip_channels
         self.settings = settings
         self.inward = _convolutions(1, channels[0], stride=1)
-        self.down = nn.ModuleList(_convolutions(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(_convolutions(a, b, stride=2) for a, b in itertools.pairwise(channels))
         self.skips = nn.ModuleList(
             nn.Conv2d(c, s, 1) if s else nn.Identity() for c, s in zip(channels, skips, strict=False)
         )
@@ -81,6 +85,11 @@ class UNet(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, 1, rows, cols) -> (n, 1, rows, cols)."""
+        x = self.before_output(z)
+        return torch.sigmoid(x) if self.settings.output == "sigmoid" else x
+
+    def before_output(self, z: Tensor) -> Tensor:
+        """The same without the final sigmoid."""
         rows, cols = z.shape[-2:]
         step = 2 ** len(self.down)
         x = functional.pad(z, (0, -cols % step, 0, -rows % step), mode="replicate")
@@ -93,8 +102,8 @@ class UNet(nn.Module):
             if self.settings.skip_channels[scale]:
                 x = torch.cat([x, self.skips[scale](features[scale])], dim=1)
             x = self.up[scale](x)
-        x = self.outward(x)[..., :rows, :cols]
-        return torch.sigmoid(x) if self.settings.output == "sigmoid" else x
+        out: Tensor = self.outward(x)[..., :rows, :cols]
+        return out
 
     def convolutions(self) -> dict[str, nn.Conv2d]:
         """All convolutions by name, from input to output."""

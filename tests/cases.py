@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from dip import NetworkJacobian, NetworkPrior, UNet, UNetSettings
+from dip.posterior import StackedMap
 from operators import FanBeam, ImageGrid, LinearMap, MatrixMap, ParallelBeam, RayTransform
 
 SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
@@ -39,6 +41,30 @@ def _matrix_map(dtype: torch.dtype) -> MatrixMap:
     return MatrixMap(matrix, in_shape=(2, 4), out_shape=(3, 2))
 
 
+SMALL_NETWORK = UNetSettings(channels=(2, 3), skip_channels=(1,))
+
+
+def network_jacobian(
+    dtype: torch.dtype = torch.float64,
+    *,
+    shape: tuple[int, int] = (5, 7),
+    settings: UNetSettings = SMALL_NETWORK,
+    batch: int = 4,
+) -> NetworkJacobian:
+    """Of a small network at its initial weights, for a random input; the same for every dtype but for rounding."""
+    generator = torch.Generator().manual_seed(2)
+    network = UNet(settings, generator=generator).to(dtype)
+    network_input = torch.randn(1, 1, *shape, generator=generator)
+    return NetworkJacobian(network, network_input.to(dtype), batch=batch)
+
+
+def network_prior(dtype: torch.dtype = torch.float64) -> NetworkPrior:
+    """Every weight with a variance of its own, pixels with another."""
+    jacobian = network_jacobian(dtype)
+    variance = torch.rand(jacobian.in_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return NetworkPrior(jacobian, variance.to(dtype), 0.3)
+
+
 LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "matrix": _matrix_map,
     "parallel-line": lambda _: RayTransform(PARALLEL, kernel="line"),
@@ -50,4 +76,7 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "fan-offset-line": lambda _: RayTransform(FAN_OFFSET, kernel="line"),
     "fan-offset-strip": lambda _: RayTransform(FAN_OFFSET),
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
+    "network-jacobian": network_jacobian,
+    "network-prior": network_prior,
+    "stacked": lambda _: StackedMap(RayTransform(PARALLEL), RayTransform(FAN)),
 }

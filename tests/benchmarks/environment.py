@@ -1,0 +1,36 @@
+"""What a benchmark ran on, to be saved beside its figures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def environment() -> dict[str, object]:
+    """Versions, processor, cores and threads."""
+    capabilities = torch.cpu.get_capabilities()
+    return {
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "astra-toolbox")},
+        "processor": f"{capabilities.get('cpu_name')} {platform.machine()}",
+        "matrix_units": bool(capabilities.get("amx_bf16")),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def save(name: str, figures: Mapping[str, object]) -> Path:
+    """Write figures and environment to results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"environment": environment(), **figures}, indent=1) + "\n")
+    return path

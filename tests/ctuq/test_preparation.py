@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ctuq import preparation
+from ctuq.config import Config, load_config
+from ctuq.errors import InputError
+from ctuq.preparation import Estimate, estimate, prepare, require_feasible
+from ctuq.scan import Scan
+from operators import FanBeam, ImageGrid
+
+
+def fan_scan(*, n_views: int = 40, n_detectors: int = 70) -> Scan:
+    geometry = FanBeam(
+        grid=ImageGrid(shape=(10, 10), pixel_mm=0.1),
+        angles_rad=np.linspace(0, 2 * np.pi, n_views, endpoint=False),
+        n_detectors=n_detectors,
+        pitch_mm=0.5,
+        source_origin_mm=100,
+        origin_detector_mm=50,
+    )
+    sinogram = torch.rand(n_views, n_detectors, generator=torch.Generator().manual_seed(0))
+    return Scan(sinogram, geometry, None, "fan")
+
+
+def config(**sections: Any) -> Config:
+    return load_config(sections)
+
+
+@pytest.mark.parametrize(
+    ("grid", "scan", "size", "bin_"),
+    [
+        ({}, {}, 70, 1),
+        ({}, {"detector_bin": 4}, 17, 4),
+        ({"size": 35}, {}, 35, 2),
+        ({"size": 30}, {}, 30, 2),
+        ({"size": 100}, {}, 100, 1),
+        ({"size": 30}, {"detector_bin": 1}, 30, 1),
+    ],
+)
+def test_grid_and_bin_follow_each_other(grid: dict[str, int], scan: dict[str, int], size: int, bin_: int) -> None:
+    settings = config(grid=grid, scan=scan)
+    prepared = prepare(fan_scan(), settings)
+    assert prepared.geometry.grid.shape == (size, size)
+    assert prepared.geometry.n_detectors == 70 // bin_
+    assert prepared.geometry.pitch_mm == pytest.approx(0.5 * bin_)
+    # The field of view at the axis: the detector, scaled down to where the object is.
+    assert prepared.geometry.grid.pixel_mm == pytest.approx(70 * 0.5 * 100 / 150 / size)
+    assert estimate(fan_scan(), settings).n_rays == prepared.sinogram.numel()
+
+
+def test_a_given_pixel_is_kept_and_views_are_thinned() -> None:
+    prepared = prepare(fan_scan(), config(grid={"size": 20, "pixel_mm": 0.25}, scan={"angle_step": 3}))
+    assert prepared.geometry.grid == ImageGrid(shape=(20, 20), pixel_mm=0.25)
+    assert prepared.geometry.angles_rad == fan_scan().geometry.angles_rad[::3]
+    assert torch.equal(prepared.sinogram, fan_scan().every(3).binned(3).sinogram)
+    assert prepared.name == "fan"
+
+
+def test_a_bin_wider_than_the_detector_or_a_grid_that_reaches_the_source_is_refused() -> None:
+    with pytest.raises(InputError, match=r"scan\.detector_bin"):
+        prepare(fan_scan(), config(scan={"detector_bin": 71}))
+    with pytest.raises(InputError, match="source"):
+        prepare(fan_scan(), config(grid={"pixel_mm": 10.0}))
+
+
+def costs(**sections: Any) -> Estimate:
+    return estimate(fan_scan(n_views=40), config(**({"grid": {"size": 30}} | sections)))
+
+
+def test_the_estimate_grows_with_rays_pixels_weights_and_steps() -> None:
+    base = costs()
+    more_views = estimate(fan_scan(n_views=80), config(grid={"size": 30}))
+    fewer_views = costs(scan={"angle_step": 2})
+    assert fewer_views.n_rays < base.n_rays < more_views.n_rays
+    assert fewer_views.memory_bytes < base.memory_bytes < more_views.memory_bytes
+    assert fewer_views.seconds < base.seconds < more_views.seconds
+    wide = costs(network={"channels": [64, 64, 64]})
+    assert wide.n_weights > base.n_weights
+    assert wide.memory_bytes > base.memory_bytes
+    assert costs(fit={"steps": 5000}).seconds > base.seconds
+    assert costs(posterior={"method": "samples"}).memory_bytes <= costs(posterior={"method": "dense"}).memory_bytes
+
+
+def test_weights_counted_are_the_convolutions() -> None:
+    assert costs(network={"channels": [2, 3], "skip_channels": [1]}).n_weights == sum(
+        (9 * 1 * 2, 9 * 2 * 2, 9 * 2 * 3, 9 * 3 * 3, 2 * 1, 9 * (3 + 1) * 2, 9 * 2 * 2, 2)
+    )
+
+
+@pytest.mark.parametrize("method", ["samples", "dense"])
+@pytest.mark.parametrize("size", [60, None])
+@pytest.mark.parametrize("largest", [1, 10, 23, 40, 59])
+def test_a_grid_too_large_for_memory_names_the_largest_that_fits(
+    monkeypatch: pytest.MonkeyPatch, method: str, size: int | None, largest: int
+) -> None:
+    def at(grid_size: int | None) -> Estimate:
+        return estimate(fan_scan(), config(grid={"size": grid_size}, posterior={"method": method}))
+
+    available = at(largest).memory_bytes
+    monkeypatch.setattr(preparation, "available_memory", lambda: available)
+    (problem,) = at(size).problems
+    assert f"got grid.size {size or 70} " in problem
+    assert problem.endswith(f"choose grid.size up to {largest}")
+    assert not at(largest).problems
+    assert at(largest + 1).problems
+
+
+def test_the_named_size_fits_although_dense_posteriors_take_more_than_larger_sampled_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def at(size: int) -> Estimate:
+        return estimate(fan_scan(n_views=8), config(grid={"size": size}))
+
+    available = at(51).memory_bytes
+    assert at(50).memory_bytes > available
+    monkeypatch.setattr(preparation, "available_memory", lambda: available)
+    (problem,) = at(64).problems
+    found = re.search(r"choose grid\.size up to (\d+)$", problem)
+    assert found is not None
+    assert not at(int(found[1])).problems
+
+
+def test_where_no_grid_fits_fewer_views_are_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "available_memory", lambda: 1000)
+    (problem,) = estimate(fan_scan(), Config()).problems
+    assert problem.endswith("use fewer views (scan.angle_step)")
+    with pytest.raises(InputError, match="free memory"):
+        require_feasible(fan_scan(), Config())
+
+
+def test_what_fits_has_no_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = estimate(fan_scan(), Config()).memory_bytes
+    monkeypatch.setattr(preparation, "available_memory", lambda: needed)
+    assert estimate(fan_scan(), Config()).problems == []
+    require_feasible(fan_scan(), Config())
+
+
+def test_available_memory_is_what_this_machine_has() -> None:
+    assert 0 < preparation.available_memory() < 2**50

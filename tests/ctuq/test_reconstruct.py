@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from ctuq import preparation
+from ctuq.config import load_config
+from ctuq.errors import InputError
+from ctuq.reconstruct import reconstruct
+from ctuq.reconstruction import Reconstruction
+from ctuq.scan import Scan
+from dip import DensePosterior, SampledPosterior
+from operators import ImageGrid, ParallelBeam
+from tests.operators.phantom import disc_sinogram
+
+SHAPE = (24, 24)
+NOISE = 0.1
+QUICK = (
+    "grid.size=24",
+    "network.channels=[4, 4]",
+    "network.skip_channels=[0]",
+    "fit.steps=30",
+    "fit.refit_steps=6",
+    "fit.tv_weights=[0]",
+    "evidence.max_evaluations=8",
+    "posterior.n_samples=400",
+    "posterior.batch=50",
+)
+
+
+def disc_scan(
+    *,
+    n_views: int = 30,
+    factor: float = 1.0,
+    noise_variance: float | torch.Tensor | None = None,
+    name: str = "disc",
+    spoiled_rad: tuple[float, ...] = (),
+) -> Scan:
+    """A disc of 1/mm; the spoiled views are off by a steady 100."""
+    angles = np.linspace(0, np.pi, n_views, endpoint=False)
+    geometry = ParallelBeam(grid=ImageGrid(shape=SHAPE), angles_rad=angles, n_detectors=26)
+    noise = NOISE * torch.randn(n_views, 26, generator=torch.Generator().manual_seed(7))
+    sinogram = disc_sinogram(geometry) + noise
+    sinogram[[geometry.angles_rad.index(angle) for angle in spoiled_rad]] += 100
+    return Scan(factor * sinogram, geometry, noise_variance, name)
+
+
+def run(*overrides: str, scan: Scan | None = None, seed: int = 0) -> Reconstruction:
+    return reconstruct(scan or disc_scan(), load_config(overrides=[*QUICK, *overrides]), seed=seed)
+
+
+@functools.cache
+def dense() -> Reconstruction:
+    return run()
+
+
+def same(first: Reconstruction, second: Reconstruction) -> bool:
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("image", "std", "samples"))
+
+
+def test_an_image_with_error_bars_and_their_calibration() -> None:
+    result = dense()
+    for part in (result.image, result.std, result.standard_error):
+        assert part.shape == SHAPE
+        assert part.dtype == torch.float32
+        assert part.isfinite().all()
+    assert (result.std > 0).all()
+    assert not result.standard_error.any()
+    assert result.samples.shape == (16, *SHAPE)
+    assert result.samples.isfinite().all()
+    assert result.grid == ImageGrid(shape=SHAPE, pixel_mm=26 / 24)
+    assert isinstance(result.posterior, DensePosterior)
+    assert all(math.isfinite(value) for value in result.diagnostics.values())
+    assert result.noise_variance > 0
+    assert len(result.fit_steps) == len(result.fit_loss) == len(result.holdout_loss)
+
+
+def test_calibration_is_of_the_judging_views_alone() -> None:
+    calibration = dense().calibration
+    assert math.isfinite(calibration.chi_square)
+    assert calibration.chi_square > 0
+    assert 0 <= calibration.coverage_95 <= 1
+    assert calibration.z.isfinite().all()
+    assert (calibration.n_angles, calibration.n_rays) == (3, 3 * 26)
+    assert set(calibration.angles_rad) < set(disc_scan().geometry.angles_rad)
+
+
+def test_judging_views_move_the_image_at_last_but_never_the_error_bars() -> None:
+    spoiled = run(scan=disc_scan(spoiled_rad=dense().calibration.angles_rad))
+    assert torch.equal(spoiled.std, dense().std)
+    assert torch.equal(spoiled.holdout_loss, dense().holdout_loss)
+    assert spoiled.calibration.temperature == dense().calibration.temperature
+    assert not torch.equal(spoiled.image, dense().image)
+    assert spoiled.calibration.chi_square > dense().calibration.chi_square
+
+
+def test_same_seed_same_bytes_and_another_seed_or_name_differs() -> None:
+    assert same(run(), dense())
+    assert not torch.equal(run(seed=1).image, dense().image)
+    assert not torch.equal(run(scan=disc_scan(name="other")).image, dense().image)
+
+
+def test_units_of_the_data_are_units_of_the_image() -> None:
+    # A power of two is exact in every step.
+    large = run(scan=disc_scan(factor=4.0))
+    assert torch.equal(large.image, 4 * dense().image)
+    assert torch.equal(large.std, 4 * dense().std)
+    assert large.noise_variance == 16 * dense().noise_variance
+    assert large.calibration.chi_square == dense().calibration.chi_square
+
+
+def test_sampled_and_exact_error_bars_agree_within_standard_errors() -> None:
+    sampled = run("posterior.method=samples")
+    assert isinstance(sampled.posterior, SampledPosterior)
+    assert torch.equal(sampled.image, dense().image)
+    assert (sampled.standard_error > 0).all()
+    # 400 samples: the variance has a relative error of √(2/400), the deviation half that.
+    torch.testing.assert_close(sampled.standard_error, sampled.std / math.sqrt(2 * 400))
+    ratio = (sampled.std.double() / dense().std.double()).square()
+    assert float(((ratio - 1) / math.sqrt(2 / 400)).abs().max()) < 5
+    assert sampled.diagnostics["n_variance_samples"] == 400
+    assert sampled.diagnostics["worst_sample_residual"] < 1e-2
+
+
+def test_samples_scatter_by_the_error_bars() -> None:
+    n = 400
+    result = run(f"posterior.kept_samples={n}")
+    deviations = (result.samples - result.image).double() / result.std
+    assert float((deviations.mean(0) * math.sqrt(n)).abs().max()) < 5
+    assert float(((deviations.square().mean(0) - 1) / math.sqrt(2 / n)).abs().max()) < 5
+
+
+def test_noise_may_differ_from_ray_to_ray() -> None:
+    variance = torch.full((30, 26), NOISE**2)
+    even = run(scan=disc_scan(noise_variance=variance))
+    torch.testing.assert_close(even.std, dense().std, rtol=1e-3, atol=0)
+    assert torch.equal(run(scan=disc_scan(noise_variance=NOISE**2)).image, dense().image)
+    variance[:, :13] *= 100
+    uneven = run(scan=disc_scan(noise_variance=variance))
+    assert uneven.std.isfinite().all()
+    assert not torch.equal(uneven.image, dense().image)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("prior.kind=block",), ("evidence.method=exact",), ("evidence.max_rays=100",), ("network.output=sigmoid",)],
+)
+def test_every_way_of_learning_gives_finite_positive_error_bars(overrides: tuple[str, ...]) -> None:
+    result = run(*overrides)
+    assert result.std.isfinite().all()
+    assert (result.std > 0).all()
+    assert math.isfinite(result.calibration.chi_square)
+
+
+def test_few_views_are_judged_by_single_rays() -> None:
+    result = run(scan=disc_scan(n_views=9))
+    assert result.calibration.n_rays == round(0.1 * 9 * 26)
+    assert result.std.isfinite().all()
+
+
+def test_no_pixel_is_more_certain_than_the_floor_before_the_data() -> None:
+    result = run("prior.pixel_floor=0.2")
+    variance = result.diagnostics["variance_pixels"] / result.calibration.temperature
+    assert variance >= 0.2**2 * (1 - 1e-9)
+
+
+def test_provenance_says_what_was_done() -> None:
+    provenance = dense().provenance
+    assert (provenance.scan_name, provenance.seed) == ("disc", 0)
+    assert provenance.input_sha256 == disc_scan().sha256
+    assert load_config(provenance.config) == load_config(overrides=QUICK)
+    assert list(provenance.stage_seconds) == ["fit", "linearise", "evidence", "posterior"]
+    assert provenance.start_time <= provenance.end_time
+    assert {"ctuq", "torch"} <= set(provenance.versions)
+
+
+def test_evidence_that_stops_early_leaves_a_note() -> None:
+    result = run("evidence.max_evaluations=1")
+    assert any("evidence.max_evaluations" in note for note in result.provenance.notes)
+
+
+def test_stages_are_told_in_order_and_to_their_end() -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def on_step(stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
+        told.append((stage, done, total))
+        assert all(math.isfinite(value) for value in info.values())
+
+    reconstruct(disc_scan(), load_config(overrides=QUICK), on_step=on_step)
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["fit", "linearise", "evidence", "posterior"]
+    for stage in ("fit", "linearise", "posterior"):
+        last = [(done, total) for name, done, total in told if name == stage][-1]
+        assert last[0] == last[1]
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "available_memory", lambda: 10**6)
+    told: list[object] = []
+    with pytest.raises(InputError, match="free memory"):
+        reconstruct(disc_scan(), load_config(overrides=QUICK), on_step=lambda *step: told.append(step))
+    assert not told

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from dip import DensePosterior, SampledPosterior, covariance_root
+from dip.posterior import StackedMap
+from operators import MatrixMap
+from tests.dip.dense import conditioned, generator, randn, standard_scores
+
+SHAPE = (2, 3)
+N_SAMPLES = 20_000
+
+
+class Model(NamedTuple):
+    """Six pixels, four rays, eight latent variables."""
+
+    seen: Tensor
+    factor: Tensor
+    noise: Tensor
+    mean: Tensor
+
+    @property
+    def exact(self) -> Tensor:
+        return conditioned(self.factor @ self.factor.mT, self.seen, self.noise)
+
+    @property
+    def data_covariance(self) -> Tensor:
+        root = self.seen @ self.factor
+        return root @ root.mT + torch.diag(self.noise)
+
+    def transform(self) -> MatrixMap:
+        return MatrixMap(self.seen, in_shape=SHAPE, out_shape=(2, 2))
+
+    def dense(self) -> DensePosterior:
+        noise = self.noise.reshape(2, 2)
+        return DensePosterior(self.transform(), self.factor, noise_variance=noise, mean=self.mean)
+
+    def sampled(self, *, batch: int = 5_000) -> SampledPosterior:
+        return SampledPosterior(
+            self.transform(),
+            MatrixMap(self.factor, out_shape=SHAPE),
+            noise_variance=self.noise.reshape(2, 2),
+            data_factor=torch.linalg.cholesky(self.data_covariance),
+            mean=self.mean,
+            n_samples=N_SAMPLES,
+            batch=batch,
+        )
+
+
+def model(seed: int = 0) -> Model:
+    noise = 0.05 + randn(4, seed=seed + 3).square()
+    return Model(randn(4, 6, seed=seed), randn(6, 8, seed=seed + 1), noise, randn(*SHAPE, seed=seed + 2))
+
+
+MORE = MatrixMap(randn(3, 6, seed=20), in_shape=SHAPE)
+MORE_NOISE = torch.tensor([0.2, 1.0, 0.01], dtype=torch.float64)
+
+
+def test_dense_covariance_is_the_closed_form() -> None:
+    posterior = model().dense()
+    torch.testing.assert_close(posterior.covariance(), model().exact)
+    estimate = posterior.variance()
+    torch.testing.assert_close(estimate.variance, model().exact.diagonal().reshape(SHAPE))
+    assert not estimate.standard_error.any()
+    assert (estimate.n_samples, estimate.worst_residual) == (0, 0.0)
+
+
+def test_dense_samples_have_the_covariance_about_the_mean() -> None:
+    posterior = model().dense()
+    samples = posterior.sample(N_SAMPLES, generator=generator())
+    scores = standard_scores((samples.images - posterior.mean).flatten(1), model().exact)
+    assert float(scores.abs().max()) < 5
+    assert not samples.relative_residual.any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sampled_variance_is_the_closed_form_within_its_error(seed: int) -> None:
+    estimate = model(seed).sampled().variance(generator=generator(seed))
+    exact = model(seed).exact.diagonal().reshape(SHAPE)
+    assert float(((estimate.variance / exact - 1) / math.sqrt(2 / N_SAMPLES)).abs().max()) < 5
+    torch.testing.assert_close(estimate.standard_error, estimate.variance * math.sqrt(2 / N_SAMPLES))
+    assert estimate.n_samples == N_SAMPLES
+
+
+def test_samples_have_the_closed_form_covariance_about_the_mean() -> None:
+    posterior = model().sampled()
+    samples = posterior.sample(N_SAMPLES, generator=generator(4))
+    deviations = (samples.images - posterior.mean).flatten(1)
+    assert float(standard_scores(deviations, model().exact).abs().max()) < 5
+    average = deviations.mean(0) / (model().exact.diagonal() / N_SAMPLES).sqrt()
+    assert float(average.abs().max()) < 5
+
+
+def test_sampled_covariance_is_exact() -> None:
+    torch.testing.assert_close(model().sampled(batch=4).covariance(), model().exact)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e5, 1e10])
+def test_no_variance_is_negative_however_small_the_noise_beside_the_prior(scale: float) -> None:
+    # As many rays as pixels: what is left of the prior is the noise alone.
+    seen = torch.eye(6, dtype=torch.float64) + 0.1 * randn(6, 6, seed=1)
+    factor = math.sqrt(scale) * covariance_root(torch.eye(6, dtype=torch.float64) + 0.5)
+    posterior = DensePosterior(MatrixMap(seen, in_shape=SHAPE), factor, noise_variance=1.0, mean=torch.zeros(SHAPE))
+    variance = posterior.variance().variance
+    assert (variance > 0).all()
+    precision = seen.mT @ seen + torch.cholesky_inverse(factor)
+    expected = torch.linalg.inv(precision).diagonal().reshape(SHAPE)
+    # The whitened prior is rounded at eps times its size, and that is what the noise is compared with.
+    torch.testing.assert_close(variance, expected, rtol=100 * scale * torch.finfo(torch.float64).eps, atol=0)
+
+
+@pytest.mark.parametrize("noise_variance", [0.3, MORE_NOISE])
+def test_observing_is_conditioning_on_both(noise_variance: float | Tensor) -> None:
+    first = model()
+    noise = torch.cat([first.noise, torch.as_tensor(noise_variance).double().expand(3)])
+    expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix]), noise)
+    for posterior in (first.dense(), first.sampled()):
+        richer = posterior.observing(MORE, noise_variance=noise_variance)
+        assert type(richer) is type(posterior)
+        torch.testing.assert_close(richer.covariance(), expected)
+        samples = richer.sample(N_SAMPLES, generator=generator(5)).images
+        assert float(standard_scores((samples - first.mean).flatten(1), expected).abs().max()) < 5
+        assert torch.equal(richer.mean, first.mean)
+
+
+def test_new_rays_are_as_noisy_as_the_old_unless_said() -> None:
+    first = model()
+    noise = torch.cat([first.noise, first.noise.mean().expand(3)])
+    expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix]), noise)
+    for posterior in (first.dense(), first.sampled()):
+        torch.testing.assert_close(posterior.observing(MORE).covariance(), expected)
+
+
+def test_observing_twice_in_either_order_is_the_same() -> None:
+    other = MatrixMap(randn(2, 6, seed=30), in_shape=SHAPE)
+    for posterior in (model().dense(), model().sampled()):
+        one, two = (
+            posterior.observing(a, noise_variance=0.5).observing(b, noise_variance=0.5).covariance()
+            for a, b in itertools.permutations((MORE, other))
+        )
+        torch.testing.assert_close(one, two)
+
+
+def test_relative_residual_is_rounding_where_the_data_covariance_is_what_the_maps_make() -> None:
+    for posterior in (model().sampled(), model().sampled().observing(MORE)):
+        worst = float(posterior.sample(500, generator=generator()).relative_residual.max())
+        assert worst < 1000 * torch.finfo(torch.float64).eps * float(torch.linalg.cond(model().data_covariance))
+
+
+def test_relative_residual_shows_a_data_covariance_that_is_not_what_the_maps_make() -> None:
+    right = model()
+    wrong = SampledPosterior(
+        right.transform(),
+        MatrixMap(1.05 * right.factor, out_shape=SHAPE),
+        noise_variance=right.noise.reshape(2, 2),
+        data_factor=torch.linalg.cholesky(right.data_covariance),
+        mean=right.mean,
+    )
+    assert float(wrong.sample(100, generator=generator()).relative_residual.min()) > 1e-3
+
+
+def test_same_generator_same_samples_and_any_number_of_them() -> None:
+    for posterior in (model().dense(), model().sampled(batch=3)):
+        first, again = (posterior.sample(7, generator=generator(1)) for _ in range(2))
+        assert first.images.shape == (7, *SHAPE)
+        assert first.relative_residual.shape == (7,)
+        assert torch.equal(first.images, again.images)
+
+
+def test_mean_is_the_one_given() -> None:
+    assert torch.equal(model().dense().mean, model().mean)
+    assert torch.equal(model().sampled().mean, model().mean)
+
+
+def test_shapes_that_disagree_are_named() -> None:
+    right = model()
+    with pytest.raises(ValueError, match=r"factor must be \(6, rank\)"):
+        DensePosterior(right.transform(), right.factor.mT, noise_variance=1.0, mean=right.mean)
+    with pytest.raises(ValueError, match=r"data_factor must be \(4, 4\)"):
+        SampledPosterior(right.transform(), MORE, noise_variance=1.0, data_factor=torch.eye(3), mean=right.mean)
+    with pytest.raises(ValueError, match="both maps must take the same image"):
+        StackedMap(right.transform(), MatrixMap(right.seen))
+
+
+def test_stacked_rays_are_the_firsts_then_the_seconds() -> None:
+    stacked = StackedMap(model().transform(), MORE)
+    image = randn(5, *SHAPE)
+    expected = torch.cat([model().transform()(image).flatten(1), MORE(image)], dim=1)
+    assert torch.equal(stacked(image), expected)
+
+
+def test_covariance_root_survives_a_covariance_of_low_rank() -> None:
+    columns = randn(6, 2)
+    covariance = columns @ columns.mT
+    root = covariance_root(covariance)
+    assert torch.equal(root, root.tril())
+    torch.testing.assert_close(root @ root.mT, covariance, rtol=0, atol=2e-12 * float(covariance.diagonal().max()))

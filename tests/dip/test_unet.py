@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dip import UNet, UNetSettings
+from tests.dip.dense import generator
+
+SMALL = UNetSettings(channels=(2, 3, 3), skip_channels=(0, 2))
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 21), cols=st.integers(1, 21), n_scales=st.integers(1, 5))
+def test_every_image_size_comes_back(rows: int, cols: int, n_scales: int) -> None:
+    shape = UNetSettings(channels=(2,) * n_scales, skip_channels=(1,) * (n_scales - 1))
+    network = UNet(shape, generator=generator())
+    assert network(torch.ones(2, 1, rows, cols)).shape == (2, 1, rows, cols)
+
+
+def test_default_has_the_stated_number_of_weights() -> None:
+    network = UNet(UNetSettings(), generator=generator())
+    assert sum(convolution.weight.numel() for convolution in network.convolutions().values()) == 84_544
+
+
+def test_same_generator_same_weights() -> None:
+    first, again, other = (UNet(SMALL, generator=generator(seed)).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["outward.weight"], other["outward.weight"])
+
+
+def test_reset_is_a_fresh_start() -> None:
+    network, fresh = (UNet(SMALL, generator=generator(seed)) for seed in (3, 4))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    network.reset(generator(4))
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in fresh.state_dict().items())
+
+
+def test_initial_weights_have_the_variance_one_over_fan_in() -> None:
+    for convolution in UNet(UNetSettings(), generator=generator()).convolutions().values():
+        scaled = convolution.weight.detach().double() * math.sqrt(convolution.weight[0].numel())
+        n = scaled.numel()
+        assert abs(float(scaled.square().mean()) - 1) < 5 * math.sqrt(2 / n)
+        assert abs(float(scaled.mean())) < 5 / math.sqrt(n)
+        assert convolution.bias is not None
+        assert not convolution.bias.any()
+
+
+def test_sigmoid_keeps_the_image_between_0_and_1() -> None:
+    linear, squashed = (
+        UNet(UNetSettings(channels=(3,), skip_channels=(), output=output), generator=generator())
+        for output in ("linear", "sigmoid")
+    )
+    z = 3 * torch.randn(1, 1, 9, 9, generator=generator(1))
+    torch.testing.assert_close(squashed(z), torch.sigmoid(linear(z)))
+
+
+def test_convolutions_are_listed_from_input_to_output_with_their_blocks() -> None:
+    network = UNet(SMALL, generator=generator())
+    blocks = [network.scale_of(name) for name in network.convolutions()]
+    assert list(dict.fromkeys(blocks)) == ["inward", "down.0", "down.1", "skips.1", "up.0", "up.1", "outward"]
+    assert [blocks.count(block) for block in ("inward", "down.1", "skips.1", "outward")] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("n_skip", [0, 2])
+def test_a_connection_carries_the_fine_features_across(n_skip: int) -> None:
+    network = UNet(UNetSettings(channels=(2, 2), skip_channels=(n_skip,)), generator=generator())
+    with torch.no_grad():
+        for convolution in network.down.modules():
+            if isinstance(convolution, torch.nn.Conv2d):
+                convolution.weight.zero_()
+    first, second = (network(torch.randn(1, 1, 8, 8, generator=generator(seed))) for seed in (1, 2))
+    assert torch.equal(first, second) == (n_skip == 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": ()}, "channels must be one positive number a scale"),
+        ({"channels": (4, 0)}, "channels must be one positive number a scale"),
+        ({"skip_channels": (1,)}, "skip_channels must be 2 numbers"),
+        ({"skip_channels": (1, -1)}, "skip_channels must be 2 numbers"),
+        ({"output": "tanh"}, "output must be 'linear' or 'sigmoid', got 'tanh'"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        UNetSettings(**changes)
