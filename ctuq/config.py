@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from dip import FitSettings, PriorKind, UNetSettings
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class GridConfig(_Section):
@@ -43,16 +44,19 @@ class PriorConfig(_Section):
 
     kind: PriorKind = "isotropic"
     pixel_floor: float = Field(default=3e-3, gt=0)
-    slope_floor: float = Field(default=0.05, ge=0)
+    slope_floor: float = Field(default=0.02, ge=0)
     largest_attenuation: float | None = Field(default=None, gt=0)
 
 
 class EvidenceConfig(_Section):
     """How the variances are learned. `method`: "held-out" maximises the density of rays that were held out from the
-    fit, "exact" the marginal likelihood of the fitted rays; `max_rays`: fitted rays that are conditioned on meanwhile.
+    fit, "exact" the marginal likelihood of the fitted rays; `fitted_share`: with "held-out", what all fitted rays
+    together count, against the held-out rays' 1: a little keeps few held-out rays from finding no prior variance at
+    all; `max_rays`: fitted rays that are conditioned on meanwhile; `max_evaluations`: of the density.
     """
 
     method: Literal["held-out", "exact"] = "held-out"
+    fitted_share: float = Field(default=0.001, ge=0, le=1)
     max_rays: int = Field(default=3000, ge=1)
     max_evaluations: int = Field(default=25, ge=1)
 
@@ -65,7 +69,7 @@ class PosteriorConfig(_Section):
 
     method: Literal["auto", "dense", "samples"] = "auto"
     dense_pixels: int = Field(default=2500, ge=1)
-    n_samples: int = Field(default=200, ge=2)
+    n_samples: int = Field(default=128, ge=2)
     kept_samples: int = Field(default=16, ge=2)
     batch: int = Field(default=4, ge=1)
 
@@ -90,7 +94,8 @@ class Config(_Section):
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration in JSON's types."""
-        return self.model_dump(mode="json")
+        values: dict[str, Any] = json.loads(self.model_dump_json())
+        return values
 
 
 def load_config(source: str | Path | Mapping[str, object] | None = None, *, overrides: Sequence[str] = ()) -> Config:
@@ -103,16 +108,19 @@ def load_config(source: str | Path | Mapping[str, object] | None = None, *, over
     Raises:
         InputError: no such file, not YAML, an unknown key (named, with the keys that exist), or a value out of range.
     """
-    if isinstance(source, Mapping):
-        values = _copied(source)
-    else:
-        values = _read_yaml(Path(source)) if source is not None else {}
+    values = _values(source)
     for override in overrides:
         _apply_override(values, override)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise InputError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _values(source: str | Path | Mapping[str, object] | None) -> dict[str, Any]:
+    if source is None:
+        return {}
+    return _copied(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
 
 
 def _copied(source: Mapping[str, object]) -> dict[str, Any]:

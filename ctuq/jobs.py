@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ctuq.reconstruction import Reconstruction
 from ctuq.sinogram_file import read_scan
 from ctuq.whole_file import require_writable
 
-DEMO_OVERRIDES = ("grid.size=128",)
+DEMO_OVERRIDES = ("grid.size=128", "scan.angle_step=3")
 """Settings of `ctuq demo` that differ from the defaults."""
 
 
@@ -137,7 +138,7 @@ def _require_outputs(request: Request) -> None:
 
 
 def _write(found: Reconstruction, request: Request, events: Events) -> None:
-    steps = (
+    steps: tuple[Callable[[Path], Path], ...] = (
         lambda path: found.save(path, force=request.force),
         found.picture,
         found.report,

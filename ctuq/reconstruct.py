@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ctuq.config import Config
+from ctuq.errors import InputError
 from ctuq.network_input import network_input
 from ctuq.preparation import prepare, require_feasible
 from ctuq.reconstruction import Provenance, Reconstruction
@@ -43,7 +45,7 @@ from dip import (
     representation_profile,
     weight_groups,
 )
-from operators import RayTransform
+from operators import RaySubset, RayTransform
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
@@ -57,8 +59,8 @@ def reconstruct(
     """Reconstruct one slice with a standard deviation for every pixel, and check it on held-out rays.
 
     A deep image prior is fitted to the rays, linearised at its weights, and its variances are learned on rays that were
-    held out from the fit (arXiv 2203.00479, 2404.19157). Other held-out rays, which chose nothing, judge the error
-    bars; after that they enter image and error bars too.
+    held out from the fit and then fitted too (arXiv 2203.00479, 2404.19157). Other held-out rays, which chose nothing
+    and enter neither image nor error bars, judge the error bars.
 
     Args:
         scan: line integrals and geometry.
@@ -72,6 +74,11 @@ def reconstruct(
     """
     config = config or Config()
     watch = _Watch(on_step)
+    if config.network.output == "sigmoid" and config.prior.largest_attenuation is None:
+        raise InputError(
+            "expected prior.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
+            "give it, or choose network.output=linear"
+        )
     require_feasible(scan, config)
     problem = _pose(prepare(scan, config), config, seed, device)
     with watch.stage("fit"):
@@ -154,7 +161,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     seeds = _generators(scan.name, seed)
     holdout = hold_out(scan.geometry.sinogram_shape, config.holdout.fraction, generator=seeds("holdout"))
     start = network_input(scan.geometry, scan.sinogram, holdout.fitted)
-    scale = config.prior.largest_attenuation or float(torch.quantile(start.abs(), 0.99)) or 1.0
+    scale = config.prior.largest_attenuation or float(np.quantile(start.abs().cpu().numpy(), 0.99)) or 1.0
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
     if isinstance(scan.noise_variance, Tensor):
         noise = scan.noise_variance.double().cpu() / float(scan.noise_variance.double().mean())
@@ -177,7 +184,7 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
         watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
 
     return fit(
-        network.to(problem.data.device).to(memory_format=torch.channels_last),
+        network.to(problem.data.device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         problem.network_input,
         problem.transform,
         problem.data,
@@ -214,14 +221,19 @@ def _learn(problem: _Problem, found: Fit, linear: _Linear, config: Config, watch
     rays = torch.nonzero(_conditioned_on(problem.holdout, config.evidence.max_rays) | chooses)[:, 0]
     covariance, held = linear.covariance.select(rays), chooses[rays]
     held_residual = found.holdout_residual.reshape(-1).double()[rays]
-    fitted_residual = (problem.data - problem.transform(found.image)).reshape(-1).double()[rays]
+    # What the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*.
+    drive = ((problem.data - problem.transform(found.image)).reshape(-1).double() + linear.response)[rays]
     noise = float(held_residual[held].square().mean())
     start = covariance.start(signal=100 * noise, noise=noise)
 
+    share = config.evidence.fitted_share * float(held.sum()) / float((~held).sum())
+
     def objective(variances: dict[str, float]) -> tuple[float, Tensor]:
+        evidence, evidence_slope = log_evidence(covariance, variances, drive)
         if config.evidence.method == "exact":
-            return log_evidence(covariance, variances, fitted_residual + linear.response[rays])
-        return log_predictive(covariance, variances, held_residual, held)
+            return evidence, evidence_slope
+        value, slope = log_predictive(covariance, variances, held_residual, held)
+        return value + share * evidence, slope + share * evidence_slope
 
     learned = maximise(
         objective,
@@ -248,19 +260,14 @@ def _infer(
     problem: _Problem, found: Fit, linear: _Linear, learned: Learned, temperature: float, config: Config, watch: _Watch
 ) -> _Result:
     judges = problem.holdout.judges.reshape(-1)
-    data_factor = torch.linalg.cholesky(linear.covariance.matrix(learned.variances))
-    residual = torch.where(judges, (problem.data - problem.transform(found.image)).reshape(-1).double(), 0.0)
+    residual = (problem.data - problem.transform(found.image)).reshape(-1).double()
+    all_rays = torch.linalg.cholesky(linear.covariance.matrix(learned.variances))
     angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
     calibration = calibrate(
-        residual[judges], predictive_factor(data_factor, judges), temperature=temperature, angles_rad=tuple(angles)
+        residual[judges], predictive_factor(all_rays, judges), temperature=temperature, angles_rad=tuple(angles)
     )
     watch.step(1, 4)
-    prior = NetworkPrior(linear.jacobian, _weight_variance(linear, learned), learned.variances["pixels"])
-    # The judges have judged; now their news is taken in, by the exact update of the linear model.
-    news = torch.cholesky_solve(residual[:, None], data_factor)[:, 0].reshape(problem.data.shape).to(problem.data)
-    mean = found.image + prior(prior.adjoint(problem.transform.adjoint(news)))
-    noise = linear.covariance.diagonal(learned.variances).reshape(problem.data.shape)
-    posterior = _posterior(problem, prior, noise, data_factor, mean, config)
+    posterior = _posterior(problem, found, linear, learned, config)
     watch.step(2, 4)
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
@@ -269,18 +276,24 @@ def _infer(
 
 
 def _posterior(
-    problem: _Problem, prior: NetworkPrior, noise: Tensor, data_factor: Tensor, mean: Tensor, config: Config
+    problem: _Problem, found: Fit, linear: _Linear, learned: Learned, config: Config
 ) -> DensePosterior | SampledPosterior:
-    n_pixels = mean.numel()
+    """Given the rays that the network was fitted to; those that judge stay out of image and error bars alike."""
+    rays = torch.nonzero(~problem.holdout.judges.reshape(-1))[:, 0]
+    transform = RaySubset(problem.transform, rays)
+    covariance = linear.covariance.select(rays)
+    noise = covariance.diagonal(learned.variances)
+    prior = NetworkPrior(linear.jacobian, _weight_variance(linear, learned), learned.variances["pixels"])
     settings = config.posterior
-    if settings.method == "dense" or (settings.method == "auto" and n_pixels <= settings.dense_pixels):
-        return DensePosterior(problem.transform, covariance_root(prior.covariance()), noise_variance=noise, mean=mean)
+    if settings.method == "dense" or (settings.method == "auto" and found.image.numel() <= settings.dense_pixels):
+        root = covariance_root(prior.covariance())
+        return DensePosterior(transform, root, noise_variance=noise, mean=found.image)
     return SampledPosterior(
-        problem.transform,
+        transform,
         prior,
         noise_variance=noise,
-        data_factor=data_factor,
-        mean=mean,
+        data_factor=torch.linalg.cholesky(covariance.matrix(learned.variances)),
+        mean=found.image,
         n_samples=settings.n_samples,
         batch=settings.batch,
     )

@@ -39,7 +39,7 @@ class FitSettings:
     steps: int = 750
     refit_steps: int = 250
     learning_rate: float = 5e-3
-    tv_weights: tuple[float, ...] = (0.0, 1e-6)
+    tv_weights: tuple[float, ...] = (5e-7, 2e-6)
     misfit_floors: tuple[float, ...] = (0.02,)
     gradient_clip: float = 1.0
     checkpoints: int = 30
@@ -56,7 +56,7 @@ class FitSettings:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("tv_weights", "misfit_floors"):
             values = getattr(self, name)
-            if not values or not min(values) >= 0:
+            if not values or not all(value >= 0 for value in values):  # NaN is not
                 raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
 
 
@@ -85,7 +85,8 @@ class RampMisfit:
         power = spectrum.real.square() + spectrum.imag.square()
         twice = torch.full_like(gain, 2.0)
         twice[0] = twice[-1] = 1.0  # frequencies 0 and Nyquist appear once in the full spectrum (Parseval)
-        return (power * (gain * twice)).sum() / self._length
+        energy: Tensor = (power * (gain * twice)).sum() / self._length
+        return energy
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def total_variation(image: Tensor) -> Tensor:
     return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
 
 
-def fit(
+def fit(  # noqa: PLR0913  (a problem has these parts)
     network: UNet,
     network_input: Tensor,
     transform: LinearMap,
@@ -194,7 +195,8 @@ class _Problem:
 
     def image(self) -> Tensor:
         with torch.no_grad():
-            return self.network(self.network_input)[0, 0].float()
+            image: Tensor = self.network(self.network_input)[0, 0].float()
+            return image
 
     def residual(self) -> Tensor:
         return self.data - self.transform(self.image())
@@ -214,7 +216,7 @@ class _Run:
         precision = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
         self.weight = torch.where(fitted, precision.sqrt(), 0.0)
         self.misfit = RampMisfit(problem.data.shape[-1], floor)
-        self.scale = float(self.misfit(self.weight * problem.data))
+        self.scale = float(self.misfit(self.weight * problem.data)) or 1.0  # of an empty scan any scale will do
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.holdout_losses: list[float] = []
@@ -227,7 +229,12 @@ class _Run:
         # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
         optimiser = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=learning_rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
+            # torch divides by zero when a tenth of the steps is exactly one
+            optimiser,
+            max_lr=learning_rate,
+            total_steps=steps + (steps == 10),
+            pct_start=0.1,
+            cycle_momentum=False,
         )
         every = max(1, steps // self.settings.checkpoints)
         for step in range(1, steps + 1):

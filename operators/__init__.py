@@ -2,7 +2,7 @@
 
 from operators.filtered_back_projection import filtered_back_projection
 from operators.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
-from operators.linear_map import LinearMap, MatrixMap
+from operators.linear_map import LinearMap, MatrixMap, RaySubset
 from operators.noise import GaussianNoise
 from operators.ray_transform import RayTransform
 from operators.solvers import Solution, cgls, conjugate_gradients
@@ -15,6 +15,7 @@ __all__ = [
     "LinearMap",
     "MatrixMap",
     "ParallelBeam",
+    "RaySubset",
     "RayTransform",
     "Solution",
     "cgls",

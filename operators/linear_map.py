@@ -77,6 +77,46 @@ class MatrixMap:
         return (y.reshape(*batch, self.matrix.shape[0]) @ self.matrix).reshape(*batch, *self._in_shape)
 
 
+class RaySubset:
+    """Some outputs of another map, as a vector: the rays that were measured, or used.
+
+    Args:
+        linear_map: the map of all rays.
+        rays: (n,) distinct indices into its flattened output.
+
+    Raises:
+        IndexError: an index outside the output.
+    """
+
+    def __init__(self, linear_map: LinearMap, rays: Tensor) -> None:
+        n_all = math.prod(linear_map.out_shape)
+        if len(rays) and not 0 <= int(rays.min()) <= int(rays.max()) < n_all:
+            raise IndexError(f"rays must be from 0 to {n_all - 1}, got {int(rays.min())} to {int(rays.max())}")
+        self._map, self._rays = linear_map, rays
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without batch axes."""
+        return self._map.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """(n,)."""
+        return (len(self._rays),)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(*batch, *in_shape) -> (*batch, n)."""
+        batch = batch_shape(x, self.in_shape, "x")
+        return self._map(x).reshape(*batch, -1)[..., self._rays]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """(*batch, n) -> (*batch, *in_shape)."""
+        batch = batch_shape(y, self.out_shape, "y")
+        full = y.new_zeros(*batch, math.prod(self._map.out_shape))
+        full[..., self._rays] = y
+        return self._map.adjoint(full.reshape(*batch, *self._map.out_shape))
+
+
 def batch_shape(x: Tensor, shape: tuple[int, ...], name: str) -> torch.Size:
     """The leading batch axes of `x`, which must end in `shape`.
 

@@ -11,17 +11,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import scipy.io
 import torch
-from data_scripts.htc2022 import read_scan_mat
-from data_scripts.lotus import read_scan_npz
 from torch import Tensor
 
 import ctuq
 from ctuq.preparation import prepare
+from data_scripts.htc2022 import read_scan_mat
+from data_scripts.lotus import read_scan_npz
 from operators import ImageGrid, RayTransform, cgls, filtered_back_projection
 from tests.benchmarks.environment import RESULTS, SHARED_DATA, save
 
@@ -38,7 +37,7 @@ class Case:
     radius_mm: float
 
 
-def _htc(name: str) -> Case:
+def _htc(name: str, angle_step: int) -> Case:
     folder = SHARED_DATA / "htc2022"
 
     def reference() -> tuple[Tensor, float]:
@@ -46,7 +45,7 @@ def _htc(name: str) -> Case:
         (image,) = (value for key, value in content.items() if not key.startswith("__"))
         return torch.as_tensor(np.asarray(image, dtype=np.float64)) / 0.148322, 0.148322
 
-    return Case(lambda: read_scan_mat(folder / f"htc2022_{name}_full.mat"), reference, 16, 35.0)
+    return Case(lambda: read_scan_mat(folder / f"htc2022_{name}_full.mat"), reference, angle_step, 35.0)
 
 
 def _lotus() -> Case:
@@ -59,7 +58,7 @@ def _lotus() -> Case:
     return Case(lambda: read_scan_npz(folder / "lotus_fan.npz"), reference, 8, 45.0)
 
 
-CASES = {"ta": _htc("ta"), "tb": _htc("tb"), "lotus": _lotus()}
+CASES = {"ta": _htc("ta", 24), "tb": _htc("tb", 16), "lotus": _lotus()}
 
 
 def area_average(image: Tensor, pixel_mm: float, grid: ImageGrid) -> Tensor:
@@ -79,9 +78,7 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, object]:
     """Reconstruct one scan and compare."""
     case = CASES[name]
     scan = case.scan()
-    config = ctuq.load_config(
-        None, overrides=["grid.size=128", f"scan.angle_step={case.angle_step}", *overrides]
-    )
+    config = ctuq.load_config(None, overrides=["grid.size=128", f"scan.angle_step={case.angle_step}", *overrides])
     found = ctuq.reconstruct(scan, config, seed=seed)
     prepared = prepare(scan, config)
     grid = found.grid
