@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,6 @@ from operators import RaySubset, RayTransform
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
 _LIBRARIES = ("ctuq", "torch", "numpy", "scipy", "astra-toolbox", "h5py")
-_RESIDUAL_LIMIT = 1e-2  # a sample whose data mismatch is below this is off by less than its own standard error
 
 
 def reconstruct(
@@ -343,7 +343,7 @@ def _assemble(
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
         posterior=result.posterior,
-        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual)),
+        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual, config.posterior.n_samples)),
         diagnostics=diagnostics,
         fit_steps=found.steps,
         fit_loss=found.loss * scale,
@@ -351,12 +351,13 @@ def _assemble(
     )
 
 
-def _notes(learned: Learned, residual: float) -> tuple[str, ...]:
+def _notes(learned: Learned, residual: float, n_samples: int) -> tuple[str, ...]:
     notes = []
-    if residual > _RESIDUAL_LIMIT:
+    limit = 1 / math.sqrt(2 * n_samples)  # the deviation's own relative standard error
+    if residual > limit:
         notes.append(
-            f"expected samples whose data mismatch is below {_RESIDUAL_LIMIT:g}, got {residual:.2g}: the deviation may "
-            "be off by as much; try posterior.method=dense on a smaller grid"
+            f"expected samples whose data mismatch is below the deviation's own error of {100 * limit:.0f} %, got "
+            f"{100 * residual:.0f} %: take the deviation as no better known; posterior.method=dense is exact"
         )
     if not learned.converged:
         notes.append(

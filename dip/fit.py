@@ -22,7 +22,7 @@ class FitSettings:
 
     Args:
         steps: of Adam, for each combination tried.
-        refit_steps: of Adam from the chosen weights, on the rays that chose as well.
+        refit_steps: of Adam from the chosen weights, once more without the rays that chose, then also with them.
         learning_rate: the peak of the one-cycle schedule; the refit starts at a fifth of it.
         tv_weights: of total variation (the sum of absolute neighbour differences of the dimensionless image), against
             a misfit whose value is 1 for an image of zeros.
@@ -99,7 +99,8 @@ class Fit:
         tv_weight: chosen on held-out rays.
         misfit_floor: chosen likewise.
         step: chosen likewise.
-        holdout_residual: (angle, detector), data minus projection before the refit; zero where rays were not held out.
+        holdout_residual: (angle, detector), data minus projection by a network that never fitted the held-out rays; 0
+            elsewhere.
         steps: (n,) at which the chosen run was looked at.
         loss: (n,) root mean square residual of the fitted rays, in units of the data.
         holdout_loss: (n,) the same of the held-out rays.
@@ -158,7 +159,7 @@ def fit(  # noqa: PLR0913  (a problem has these parts)
     problem = _Problem(network, network_input, transform, data, precision)
     start = copy.deepcopy(network.state_dict())
     attempts = [(tv, floor) for floor in settings.misfit_floors for tv in settings.tv_weights]
-    total = len(attempts) * settings.steps + settings.refit_steps
+    total = len(attempts) * settings.steps + 2 * settings.refit_steps
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):
         network.load_state_dict(start)
@@ -166,12 +167,18 @@ def fit(  # noqa: PLR0913  (a problem has these parts)
         run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
         runs.append(run)
     best = min(runs, key=lambda run: run.best_loss)
-    network.load_state_dict(best.best_state)
-    residual = torch.where(held_out, problem.residual(), 0.0)
-    if settings.refit_steps:
-        both = fitted | held_out
-        refit = _Run(problem, settings, best.tv_weight, best.floor, both, both)
-        refit.train(settings.refit_steps, settings.learning_rate / 5, total - settings.refit_steps, total, on_step)
+    # Held-out rays must be predicted as well as rays that nobody fitted will be in the end. So the last steps are made
+    # twice from the chosen weights: without them, for their residual, and with them, for the image.
+    both = fitted | held_out
+    done = len(attempts) * settings.steps
+    for rays in (fitted, both):
+        network.load_state_dict(best.best_state)
+        if settings.refit_steps:
+            last = _Run(problem, settings, best.tv_weight, best.floor, rays, held_out)
+            last.train(settings.refit_steps, settings.learning_rate / 5, done, total, on_step)
+            done += settings.refit_steps
+        if rays is fitted:
+            residual = torch.where(held_out, problem.residual(), 0.0)
     return Fit(
         network=network,
         image=problem.image(),
