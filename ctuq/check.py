@@ -10,7 +10,7 @@ import torch
 
 from ctuq.config import load_config
 from ctuq.errors import InputError
-from ctuq.preparation import estimate
+from ctuq.preparation import estimate, prepare
 from ctuq.scan import Scan
 from ctuq.sinogram_file import SinogramHeader, inspect
 
@@ -59,7 +59,9 @@ def check_scan(path: Path, *, config: Path | None = None, overrides: Sequence[st
         try:
             # The cost depends on shapes alone, so zeros stand in for the data, which stay on disk.
             geometry = header.geometry()
-            cost = estimate(Scan(torch.zeros(geometry.sinogram_shape), geometry, None, header.name), settings)
+            stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry, None, header.name)
+            cost = estimate(stand_in, settings)
+            prepare(stand_in, settings)
         except InputError as error:
             return Findings(facts, (str(error),))
         facts["rays"] = f"{cost.n_rays:,} of one row, against {cost.n_weights:,} weights"

@@ -85,7 +85,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
     overrides: Overrides = None,
     row: Annotated[int | None, typer.Option(min=0, help="Detector row, from 0.", show_default="the middle one")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where to compute; auto: cuda if there is one.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(help="Where to compute; cuda is refused so far.")] = Device.AUTO,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write the result file only.")] = False,
     force: Force = False,
     json: Json = False,

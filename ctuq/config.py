@@ -57,8 +57,8 @@ class EvidenceConfig(_Section):
 
     method: Literal["held-out", "exact"] = "held-out"
     fitted_share: float = Field(default=0.001, ge=0, le=1)
-    max_rays: int = Field(default=3000, ge=1)
-    max_evaluations: int = Field(default=25, ge=1)
+    max_rays: int = Field(default=2000, ge=1)
+    max_evaluations: int = Field(default=20, ge=1)
 
 
 class PosteriorConfig(_Section):
@@ -77,7 +77,7 @@ class PosteriorConfig(_Section):
 class HoldoutConfig(_Section):
     """`fraction`: of the views (or rays, in scans of few views) that choose, and as many again that judge."""
 
-    fraction: float = Field(default=0.1, gt=0, le=0.25)
+    fraction: float = Field(default=0.125, gt=0, le=0.25)
 
 
 class Config(_Section):

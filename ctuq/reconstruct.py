@@ -74,11 +74,8 @@ def reconstruct(
     """
     config = config or Config()
     watch = _Watch(on_step)
-    if config.network.output == "sigmoid" and config.prior.largest_attenuation is None:
-        raise InputError(
-            "expected prior.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
-            "give it, or choose network.output=linear"
-        )
+    if not scan.sinogram.any():
+        raise InputError("expected line integrals, got zeros everywhere: is this the right row, and not an air scan?")
     require_feasible(scan, config)
     problem = _pose(prepare(scan, config), config, seed, device)
     with watch.stage("fit"):
@@ -159,7 +156,10 @@ def _generators(scan_name: str, seed: int) -> Callable[[str], torch.Generator]:
 
 def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     seeds = _generators(scan.name, seed)
-    holdout = hold_out(scan.geometry.sinogram_shape, config.holdout.fraction, generator=seeds("holdout"))
+    try:
+        holdout = hold_out(scan.geometry.sinogram_shape, config.holdout.fraction, generator=seeds("holdout"))
+    except ValueError as error:
+        raise InputError(f"{error} (holdout.fraction)") from error
     start = network_input(scan.geometry, scan.sinogram, holdout.fitted)
     scale = config.prior.largest_attenuation or float(np.quantile(start.abs().cpu().numpy(), 0.99)) or 1.0
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
@@ -235,16 +235,25 @@ def _learn(problem: _Problem, found: Fit, linear: _Linear, config: Config, watch
         value, slope = log_predictive(covariance, variances, held_residual, held)
         return value + share * evidence, slope + share * evidence_slope
 
+    floors = {"pixels": config.prior.pixel_floor**2}
     learned = maximise(
         objective,
         start,
-        floors={"pixels": config.prior.pixel_floor**2},
+        floors=floors,
         max_evaluations=config.evidence.max_evaluations,
         on_step=lambda done, total, value: watch.step(done, total, {"log_density": value}),
     )
-    factor = predictive_factor(torch.linalg.cholesky(covariance.matrix(learned.variances)), held)
-    temperature = calibrate(held_residual[held], factor).chi_square
-    return learned.scaled(temperature), temperature
+    temperature = _temperature(problem, found, linear, learned)
+    return learned.scaled(temperature, floors), temperature
+
+
+def _temperature(problem: _Problem, found: Fit, linear: _Linear, learned: Learned) -> float:
+    """Chi-square of the choosing rays given all that were fitted, as the final posterior is."""
+    rays = torch.nonzero(~problem.holdout.judges.reshape(-1))[:, 0]
+    held = problem.holdout.chooses.reshape(-1)[rays]
+    factor = torch.linalg.cholesky(linear.covariance.select(rays).matrix(learned.variances))
+    residual = found.holdout_residual.reshape(-1).double()[rays][held]
+    return calibrate(residual, predictive_factor(factor, held)).chi_square
 
 
 def _conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
@@ -282,18 +291,21 @@ def _posterior(
     rays = torch.nonzero(~problem.holdout.judges.reshape(-1))[:, 0]
     transform = RaySubset(problem.transform, rays)
     covariance = linear.covariance.select(rays)
-    noise = covariance.diagonal(learned.variances)
-    prior = NetworkPrior(linear.jacobian, _weight_variance(linear, learned), learned.variances["pixels"])
+    scale = problem.scale  # from here on images are in 1/mm
+    noise = covariance.diagonal(learned.variances) * scale**2
+    weight_variance = _weight_variance(linear, learned) * scale**2
+    prior = NetworkPrior(linear.jacobian, weight_variance, learned.variances["pixels"] * scale**2)
+    mean = found.image * scale
     settings = config.posterior
     if settings.method == "dense" or (settings.method == "auto" and found.image.numel() <= settings.dense_pixels):
         root = covariance_root(prior.covariance())
-        return DensePosterior(transform, root, noise_variance=noise, mean=found.image)
+        return DensePosterior(transform, root, noise_variance=noise, mean=mean)
     return SampledPosterior(
         transform,
         prior,
         noise_variance=noise,
-        data_factor=torch.linalg.cholesky(covariance.matrix(learned.variances)),
-        mean=found.image,
+        data_factor=torch.linalg.cholesky(covariance.matrix(learned.variances)) * scale,
+        mean=mean,
         n_samples=settings.n_samples,
         batch=settings.batch,
     )
@@ -335,10 +347,10 @@ def _assemble(
     }
     noise = learned.variances["noise"] + learned.variances["representation"]
     return Reconstruction(
-        image=(result.posterior.mean * scale).float().cpu(),
-        std=(std * scale).float().cpu(),
-        standard_error=(standard_error * scale).float().cpu(),
-        samples=(result.samples.images * scale).float().cpu(),
+        image=result.posterior.mean.float().cpu(),
+        std=std.float().cpu(),
+        standard_error=standard_error.float().cpu(),
+        samples=result.samples.images.float().cpu(),
         noise_variance=noise * scale**2,
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,

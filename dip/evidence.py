@@ -134,9 +134,9 @@ class Learned:
     evaluations: int
     converged: bool
 
-    def scaled(self, factor: float) -> Learned:
-        """All variances times a factor; the objective stays that of the unscaled ones."""
-        variances = {name: factor * value for name, value in self.variances.items()}
+    def scaled(self, factor: float, floors: Mapping[str, float]) -> Learned:
+        """All variances times a factor, but none below its floor; the objective stays that of the unscaled ones."""
+        variances = {name: max(factor * value, floors.get(name, 0.0)) for name, value in self.variances.items()}
         return dataclasses.replace(self, variances=variances)
 
 

@@ -167,6 +167,8 @@ def fit(  # noqa: PLR0913  (a problem has these parts)
         run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
         runs.append(run)
     best = min(runs, key=lambda run: run.best_loss)
+    if not math.isfinite(best.best_loss):
+        raise FloatingPointError("expected a finite loss, got none in any run: try a smaller fit.learning_rate")
     # Held-out rays must be predicted as well as rays that nobody fitted will be in the end. So the last steps are made
     # twice from the chosen weights: without them, for their residual, and with them, for the image.
     both = fitted | held_out

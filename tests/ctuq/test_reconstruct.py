@@ -86,7 +86,7 @@ def test_calibration_is_of_the_judging_views_alone() -> None:
     assert calibration.chi_square > 0
     assert 0 <= calibration.coverage_95 <= 1
     assert calibration.z.isfinite().all()
-    assert (calibration.n_angles, calibration.n_rays) == (3, 3 * 26)
+    assert (calibration.n_angles, calibration.n_rays) == (4, 4 * 26)
     assert set(calibration.angles_rad) < set(disc_scan().geometry.angles_rad)
 
 
@@ -168,7 +168,7 @@ def test_a_sigmoid_output_needs_to_know_its_limit() -> None:
 
 def test_few_views_are_judged_by_single_rays() -> None:
     result = run(scan=disc_scan(n_views=9))
-    assert result.calibration.n_rays == round(0.1 * 9 * 26)
+    assert result.calibration.n_rays == round(0.125 * 9 * 26)
     assert result.std.isfinite().all()
 
 

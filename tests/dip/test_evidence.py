@@ -177,9 +177,10 @@ def test_evaluations_are_counted_limited_and_told() -> None:
     assert all(done <= 2 for done, _ in told)
 
 
-def test_scaling_scales_every_variance_alike() -> None:
+def test_scaling_scales_every_variance_alike_down_to_its_floor() -> None:
     learned = Learned({"a": 1.0, "b": 3.0}, -5.0, 7, converged=True)
-    assert learned.scaled(2.0) == Learned({"a": 2.0, "b": 6.0}, -5.0, 7, converged=True)
+    assert learned.scaled(2.0, {}) == Learned({"a": 2.0, "b": 6.0}, -5.0, 7, converged=True)
+    assert learned.scaled(0.5, {"a": 0.8}) == Learned({"a": 0.8, "b": 1.5}, -5.0, 7, converged=True)
 
 
 def test_draws_from_the_model_score_zero_on_average() -> None:
