@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ctuq.errors import InputError
-from dip import FitSettings, PriorKind, UNetSettings
+from dip import EvidenceSettings, FitSettings, PosteriorSettings, PriorSettings, UNetSettings
 
 
 class _Section(BaseModel):
@@ -20,11 +20,13 @@ class _Section(BaseModel):
 
 class GridConfig(_Section):
     """The image. `size`: pixels a side (None: number of detectors after binning); `pixel_mm`: None for the field of
-    view at the rotation axis / size.
+    view at the rotation axis / size; `largest_attenuation`: the image's scale in 1/mm (None: taken from the filtered
+    back-projection).
     """
 
     size: int | None = Field(default=None, ge=1)
     pixel_mm: float | None = Field(default=None, gt=0)
+    largest_attenuation: float | None = Field(default=None, gt=0)
 
 
 class ScanConfig(_Section):
@@ -35,43 +37,6 @@ class ScanConfig(_Section):
     detector_bin: int | None = Field(default=None, ge=1)
     angle_step: int = Field(default=1, ge=1)
     row: int | None = Field(default=None, ge=0)
-
-
-class PriorConfig(_Section):
-    """The linearised network's prior. `pixel_floor`: least standard deviation beside the network's images, as a share
-    of the image's largest attenuation, so that no pixel is ever certain.
-    """
-
-    kind: PriorKind = "isotropic"
-    pixel_floor: float = Field(default=3e-3, gt=0)
-    slope_floor: float = Field(default=0.02, ge=0)
-    largest_attenuation: float | None = Field(default=None, gt=0)
-
-
-class EvidenceConfig(_Section):
-    """How the variances are learned. `method`: "held-out" maximises the density of rays that were held out from the
-    fit, "exact" the marginal likelihood of the fitted rays; `fitted_share`: with "held-out", what all fitted rays
-    together count, against the held-out rays' 1: a little keeps few held-out rays from finding no prior variance at
-    all; `max_rays`: fitted rays that are conditioned on meanwhile; `max_evaluations`: of the density.
-    """
-
-    method: Literal["held-out", "exact"] = "held-out"
-    fitted_share: float = Field(default=0.001, ge=0, le=1)
-    max_rays: int = Field(default=2000, ge=1)
-    max_evaluations: int = Field(default=20, ge=1)
-
-
-class PosteriorConfig(_Section):
-    """How the posterior is computed. `method`: "dense" (exact, pixels squared in memory), "samples", or "auto", which
-    is dense up to `dense_pixels`; `n_samples`: drawn where not exact, and kept in the result where it is at most that;
-    `batch`: vectors taken through the network at a time (bounds memory).
-    """
-
-    method: Literal["auto", "dense", "samples"] = "auto"
-    dense_pixels: int = Field(default=2500, ge=1)
-    n_samples: int = Field(default=128, ge=2)
-    kept_samples: int = Field(default=16, ge=2)
-    batch: int = Field(default=4, ge=1)
 
 
 class HoldoutConfig(_Section):
@@ -87,9 +52,9 @@ class Config(_Section):
     scan: ScanConfig = ScanConfig()
     network: UNetSettings = UNetSettings()
     fit: FitSettings = FitSettings()
-    prior: PriorConfig = PriorConfig()
-    evidence: EvidenceConfig = EvidenceConfig()
-    posterior: PosteriorConfig = PosteriorConfig()
+    prior: PriorSettings = PriorSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    posterior: PosteriorSettings = PosteriorSettings()
     holdout: HoldoutConfig = HoldoutConfig()
 
     def as_json(self) -> dict[str, Any]:

@@ -57,9 +57,9 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     n_rays = n_views * (scan.geometry.n_detectors // factor)
     cost = _Cost(config, n_rays, size)
     problems = []
-    if config.network.output == "sigmoid" and config.prior.largest_attenuation is None:
+    if config.network.output == "sigmoid" and config.grid.largest_attenuation is None:
         problems.append(
-            "expected prior.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
+            "expected grid.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
             "give it, or choose network.output=linear"
         )
     available = available_memory()
@@ -124,20 +124,19 @@ class _Cost:
             maps += positions * convolution.out_channels
             patches += positions * convolution.weight[0].numel()
             flops += 2 * positions * convolution.weight.numel()
-        dense = config.posterior.method == "dense" or (
-            config.posterior.method == "auto" and pixels <= config.posterior.dense_pixels
-        )
-        grams = 2 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
+        dense = config.posterior.is_dense(pixels)
+        grams = 3 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
         rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
         images = (2 * pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
         passes = (patches + 6 * config.posterior.batch * maps) * _FLOAT32
         matrix = n_rays * size * 3 * 3 * _FLOAT64
         self.memory_bytes = int(passes + matrix + max(rays, n_rays**2 * _FLOAT64 * (grams + 4) + images))
-        fits = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps + config.fit.refit_steps
+        steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
+        steps += 3 * config.fit.refit_steps
         n_passes = 2 * n_rays + (2 * pixels if dense else 6 * config.posterior.n_samples)
         learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
-        self.seconds = (2 * fits + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
+        self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
 
 
 def _halvings(name: str) -> int:

@@ -22,31 +22,24 @@ from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
 from dip import (
     Calibration,
-    DensePosterior,
     Fit,
     Holdout,
     Learned,
+    LinearModel,
     NetworkJacobian,
-    NetworkPrior,
-    RayCovariance,
-    SampledPosterior,
+    Posterior,
     Samples,
     UNet,
     VarianceEstimate,
     calibrate,
-    covariance_root,
     fit,
-    gram_matrices,
     hold_out,
-    log_evidence,
-    log_predictive,
-    maximise,
+    learn,
+    linearise,
     predictive_factor,
-    ray_jacobian,
-    representation_profile,
-    weight_groups,
+    temperature,
 )
-from operators import RaySubset, RayTransform
+from operators import RayTransform
 
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
@@ -81,11 +74,11 @@ def reconstruct(
     with watch.stage("fit"):
         found = _fit(problem, config, watch)
     with watch.stage("linearise"):
-        linear = _linearise(problem, found, config, watch)
+        model = _linearise(problem, found, config, watch)
     with watch.stage("evidence"):
-        learned, temperature = _learn(problem, found, linear, config, watch)
+        learned, factor = _learn(problem, found, model, config, watch)
     with watch.stage("posterior"):
-        result = _infer(problem, found, linear, learned, temperature, config, watch)
+        result = _infer(problem, found, model, learned, factor, config, watch)
     return _assemble(scan, problem, found, learned, result, config, seed, watch)
 
 
@@ -104,16 +97,8 @@ class _Problem:
 
 
 @dataclass(frozen=True)
-class _Linear:
-    jacobian: NetworkJacobian
-    groups: dict[str, Tensor]
-    covariance: RayCovariance  # of all rays
-    response: Tensor  # A J w*, (rays,) float64: what the linear model's zero-mean prior adds to the data
-
-
-@dataclass(frozen=True)
 class _Result:
-    posterior: DensePosterior | SampledPosterior
+    posterior: Posterior
     estimate: VarianceEstimate
     samples: Samples
     calibration: Calibration
@@ -161,7 +146,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     except ValueError as error:
         raise InputError(f"{error} (holdout.fraction)") from error
     start = network_input(scan.geometry, scan.sinogram, holdout.fitted)
-    scale = config.prior.largest_attenuation or float(np.quantile(start.abs().cpu().numpy(), 0.99)) or 1.0
+    scale = config.grid.largest_attenuation or float(np.quantile(start.abs().cpu().numpy(), 0.99)) or 1.0
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
     if isinstance(scan.noise_variance, Tensor):
         noise = scan.noise_variance.double().cpu() / float(scan.noise_variance.double().mean())
@@ -189,133 +174,64 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
         problem.transform,
         problem.data,
         precision=problem.relative_noise.reciprocal(),
-        fitted=problem.holdout.fitted,
-        held_out=problem.holdout.chooses,
+        holdout=problem.holdout,
         settings=config.fit,
         on_step=on_step,
     )
 
 
-def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> _Linear:
+def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> LinearModel:
     jacobian = NetworkJacobian(
         found.network,
         problem.network_input,
         batch=config.posterior.batch,
         slope_floor=config.prior.slope_floor,
     )
-    groups = weight_groups(jacobian, config.prior.kind)
-    rows = ray_jacobian(jacobian, problem.transform, on_step=watch.step)
-    grams = gram_matrices(rows, groups)
-    matrix = problem.transform.matrix()
-    grams["pixels"] = torch.as_tensor((matrix @ matrix.T).toarray()).to(rows.device)
-    diagonals = {
-        "representation": representation_profile(found.image, problem.transform).reshape(-1),
-        "noise": problem.relative_noise.reshape(-1),
-    }
-    return _Linear(jacobian, groups, RayCovariance(grams, diagonals), (rows @ jacobian.weights()).double())
+    return linearise(
+        jacobian,
+        problem.transform,
+        found.image,
+        kind=config.prior.kind,
+        relative_noise=problem.relative_noise,
+        on_step=watch.step,
+    )
 
 
-def _learn(problem: _Problem, found: Fit, linear: _Linear, config: Config, watch: _Watch) -> tuple[Learned, float]:
+def _learn(problem: _Problem, found: Fit, model: LinearModel, config: Config, watch: _Watch) -> tuple[Learned, float]:
     """Variances of all terms, and the factor by which the choosing rays then scaled them."""
-    chooses = problem.holdout.chooses.reshape(-1)
-    rays = torch.nonzero(_conditioned_on(problem.holdout, config.evidence.max_rays) | chooses)[:, 0]
-    covariance, held = linear.covariance.select(rays), chooses[rays]
-    held_residual = found.holdout_residual.reshape(-1).double()[rays]
-    # What the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*.
-    drive = ((problem.data - problem.transform(found.image)).reshape(-1).double() + linear.response)[rays]
-    noise = float(held_residual[held].square().mean())
-    start = covariance.start(signal=100 * noise, noise=noise)
-
-    share = config.evidence.fitted_share * float(held.sum()) / float((~held).sum())
-
-    def objective(variances: dict[str, float]) -> tuple[float, Tensor]:
-        evidence, evidence_slope = log_evidence(covariance, variances, drive)
-        if config.evidence.method == "exact":
-            return evidence, evidence_slope
-        value, slope = log_predictive(covariance, variances, held_residual, held)
-        return value + share * evidence, slope + share * evidence_slope
-
-    floors = {"pixels": config.prior.pixel_floor**2}
-    learned = maximise(
-        objective,
-        start,
-        floors=floors,
-        max_evaluations=config.evidence.max_evaluations,
+    learned = learn(
+        model,
+        found,
+        problem.data,
+        problem.holdout,
+        floors=config.prior.floors,
+        settings=config.evidence,
         on_step=lambda done, total, value: watch.step(done, total, {"log_density": value}),
     )
-    temperature = _temperature(problem, found, linear, learned)
-    return learned.scaled(temperature, floors), temperature
-
-
-def _temperature(problem: _Problem, found: Fit, linear: _Linear, learned: Learned) -> float:
-    """Chi-square of the choosing rays given all that were fitted, as the final posterior is."""
-    rays = torch.nonzero(~problem.holdout.judges.reshape(-1))[:, 0]
-    held = problem.holdout.chooses.reshape(-1)[rays]
-    factor = torch.linalg.cholesky(linear.covariance.select(rays).matrix(learned.variances))
-    residual = found.holdout_residual.reshape(-1).double()[rays][held]
-    return calibrate(residual, predictive_factor(factor, held)).chi_square
-
-
-def _conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
-    """Fitted rays of evenly spread views, at most `max_rays`: enough to learn a few variances from. (rays,) bool."""
-    views = torch.nonzero(holdout.fitted.any(dim=1))[:, 0]
-    n_kept = max(1, min(len(views), max_rays // holdout.fitted.shape[1]))
-    kept = torch.zeros_like(holdout.fitted)
-    kept[views[torch.linspace(0, len(views) - 1, n_kept).round().long()]] = True
-    return (kept & holdout.fitted).reshape(-1)
+    factor = temperature(model, found, learned, problem.holdout)
+    return learned.scaled(factor, config.prior.floors), factor
 
 
 def _infer(
-    problem: _Problem, found: Fit, linear: _Linear, learned: Learned, temperature: float, config: Config, watch: _Watch
+    problem: _Problem, found: Fit, model: LinearModel, learned: Learned, factor: float, config: Config, watch: _Watch
 ) -> _Result:
+    """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
     judges = problem.holdout.judges.reshape(-1)
     residual = (problem.data - problem.transform(found.image)).reshape(-1).double()
-    all_rays = torch.linalg.cholesky(linear.covariance.matrix(learned.variances))
+    all_rays = torch.linalg.cholesky(model.covariance.matrix(learned.variances))
     angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
     calibration = calibrate(
-        residual[judges], predictive_factor(all_rays, judges), temperature=temperature, angles_rad=tuple(angles)
+        residual[judges], predictive_factor(all_rays, judges), temperature=factor, angles_rad=tuple(angles)
     )
+    del all_rays  # as large as the data squared, and the posterior needs one in its own units
     watch.step(1, 4)
-    posterior = _posterior(problem, found, linear, learned, config)
+    physical = learned.scaled(problem.scale**2, {})
+    posterior = model.posterior(physical.variances, found.full_image * problem.scale, config.posterior)
     watch.step(2, 4)
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
     watch.step(4, 4)
     return _Result(posterior, estimate, samples, calibration)
-
-
-def _posterior(
-    problem: _Problem, found: Fit, linear: _Linear, learned: Learned, config: Config
-) -> DensePosterior | SampledPosterior:
-    """Given the rays that the network was fitted to; those that judge stay out of image and error bars alike."""
-    rays = torch.nonzero(~problem.holdout.judges.reshape(-1))[:, 0]
-    transform = RaySubset(problem.transform, rays)
-    covariance = linear.covariance.select(rays)
-    scale = problem.scale  # from here on images are in 1/mm
-    noise = covariance.diagonal(learned.variances) * scale**2
-    weight_variance = _weight_variance(linear, learned) * scale**2
-    prior = NetworkPrior(linear.jacobian, weight_variance, learned.variances["pixels"] * scale**2)
-    mean = found.image * scale
-    settings = config.posterior
-    if settings.method == "dense" or (settings.method == "auto" and found.image.numel() <= settings.dense_pixels):
-        root = covariance_root(prior.covariance())
-        return DensePosterior(transform, root, noise_variance=noise, mean=mean)
-    return SampledPosterior(
-        transform,
-        prior,
-        noise_variance=noise,
-        data_factor=torch.linalg.cholesky(covariance.matrix(learned.variances)) * scale,
-        mean=mean,
-        n_samples=settings.n_samples,
-        batch=settings.batch,
-    )
-
-
-def _weight_variance(linear: _Linear, learned: Learned) -> Tensor:
-    variance = torch.empty(linear.jacobian.in_shape)
-    for name, index in linear.groups.items():
-        variance[index] = learned.variances[name]
-    return variance.to(linear.response.device)
 
 
 def _assemble(
@@ -345,7 +261,7 @@ def _assemble(
         "evidence_converged": float(learned.converged),
         **{f"variance_{name}": value for name, value in learned.variances.items()},
     }
-    noise = learned.variances["noise"] + learned.variances["representation"]
+    noise = sum(learned.variances[name] for name in ("noise", "representation", "smooth"))
     return Reconstruction(
         image=result.posterior.mean.float().cpu(),
         std=std.float().cpu(),

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 import scipy.optimize
@@ -19,7 +20,8 @@ _LOG_RANGE = 30.0  # how far, in natural logarithms, a variance may move from wh
 class RayCovariance:
     """K(θ) = Σ_b θ_b G_b + diag(Σ_c θ_c d_c): what the rays' covariance is made of.
 
-    The first terms carry a prior of the image to the rays, the diagonal ones are errors of single rays.
+    The first terms are what rays share: a prior of the image carried to the rays, or errors along a view. The diagonal
+    ones are errors of single rays.
 
     Args:
         grams: G_b by name, each (rays, rays) float64.
@@ -60,31 +62,45 @@ class RayCovariance:
         return shares | {name: noise / len(self.diagonals) / float(d.mean()) for name, d in self.diagonals.items()}
 
 
-def log_evidence(covariance: RayCovariance, variances: Mapping[str, float], data: Tensor) -> tuple[float, Tensor]:
+def log_evidence(covariance: RayCovariance, variances: Mapping[str, float], data: Tensor) -> tuple[Tensor, Tensor]:
     """Log N(data; 0, K(θ)) and its gradient with respect to log θ.
 
     Args:
         covariance: K.
         variances: θ by name.
-        data: (rays,) float64.
+        data: (*batch, rays) float64; a batch shares one factorisation.
 
     Returns:
-        The log density, and (len(names),) float64.
+        The log densities, (*batch,), and (*batch, len(names)) float64.
     """
+    columns = data.reshape(-1, data.shape[-1]).mT
     factor = torch.linalg.cholesky(covariance.matrix(variances))
-    solved = torch.cholesky_solve(data[:, None], factor)[:, 0]
-    value = -0.5 * float(data @ solved) - float(factor.diagonal().log().sum()) - 0.5 * len(data) * math.log(2 * math.pi)
-    # ∂/∂θ_i = ½ (αᵀ K_i α − tr K⁻¹ K_i): the second factor is one symmetric matrix for every term.
-    weight = torch.cholesky_inverse(factor).neg_().addr_(solved, solved)
-    slopes = [variances[name] * float((weight * g).sum()) for name, g in covariance.grams.items()]
-    slopes += [variances[name] * float(weight.diagonal() @ d) for name, d in covariance.diagonals.items()]
-    return value, 0.5 * torch.tensor(slopes, dtype=torch.float64)
+    solved = torch.cholesky_solve(columns, factor)
+    constant = float(factor.diagonal().log().sum()) + 0.5 * len(columns) * math.log(2 * math.pi)
+    value = -0.5 * (columns * solved).sum(0) - constant
+    # ∂/∂θ_i = ½ (αᵀ K_i α − tr K⁻¹ K_i), α = K⁻¹ y
+    inverse = torch.cholesky_inverse(factor)
+    slopes = [
+        variances[name] * ((solved * (gram @ solved)).sum(0) - (inverse * gram).sum())
+        for name, gram in covariance.grams.items()
+    ]
+    slopes += [
+        variances[name] * (solved.square().mT @ d - inverse.diagonal() @ d) for name, d in covariance.diagonals.items()
+    ]
+    batch = data.shape[:-1]
+    return value.reshape(batch), 0.5 * torch.stack(slopes, dim=-1).reshape(*batch, len(slopes))
 
 
 def log_predictive(
-    covariance: RayCovariance, variances: Mapping[str, float], residual: Tensor, held_out: Tensor
+    covariance: RayCovariance,
+    variances: Mapping[str, float],
+    residual: Tensor,
+    held_out: Tensor,
+    *,
+    data: Tensor,
+    share: float,
 ) -> tuple[float, Tensor]:
-    """Log density of held-out residuals given that the other rays were met, and its gradient by log θ.
+    """Log density of held-out residuals given the other rays, plus a share of the evidence; its gradient by log θ.
 
     p(r_h | r_f = 0) = p(0, r_h)/p(0): two evidences, so that one gradient serves both. The density is centred on the
     network's own prediction.
@@ -94,11 +110,14 @@ def log_predictive(
         variances: θ by name.
         residual: (rays,) float64, data minus prediction; only the held-out part is used.
         held_out: (rays,) bool.
+        data: (rays,) float64, whose evidence is added.
+        share: of that evidence, 0 or more.
     """
-    joint, joint_slope = log_evidence(covariance, variances, torch.where(held_out, residual, 0.0))
+    both = torch.stack([torch.where(held_out, residual, 0.0), data])
+    value, slope = log_evidence(covariance, variances, both)
     fitted = torch.nonzero(~held_out)[:, 0]
-    alone, slope = log_evidence(covariance.select(fitted), variances, torch.zeros_like(residual[fitted]))
-    return joint - alone, joint_slope - slope
+    alone, alone_slope = log_evidence(covariance.select(fitted), variances, torch.zeros_like(residual[fitted]))
+    return float(value[0] - alone + share * value[1]), slope[0] - alone_slope + share * slope[1]
 
 
 def predictive_factor(data_factor: Tensor, held_out: Tensor) -> Tensor:
@@ -141,7 +160,7 @@ class Learned:
 
 
 def maximise(
-    objective: Callable[[dict[str, float]], tuple[float, Tensor]],
+    objective: Callable[[dict[str, float]], tuple[SupportsFloat, Tensor]],
     start: Mapping[str, float],
     *,
     floors: Mapping[str, float] | None = None,
@@ -172,7 +191,8 @@ def maximise(
         nonlocal evaluations, forbidding
         evaluations += 1
         try:
-            value, slope = objective(dict(zip(names, np.exp(x).tolist(), strict=True)))
+            density, slope = objective(dict(zip(names, np.exp(x).tolist(), strict=True)))
+            value = float(density)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             # A line search may try variances so far apart that K is singular in float64: let it turn back.
             if forbidding is None:

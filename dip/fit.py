@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dip.holdout import Holdout
 from dip.unet import UNet
 from operators import LinearMap
 
@@ -22,7 +23,8 @@ class FitSettings:
 
     Args:
         steps: of Adam, for each combination tried.
-        refit_steps: of Adam from the chosen weights, once more without the rays that chose, then also with them.
+        refit_steps: of Adam from the chosen weights, three times over: on the fitted rays, then also on those that
+            chose, then on all.
         learning_rate: the peak of the one-cycle schedule; the refit starts at a fifth of it.
         tv_weights: of total variation (the sum of absolute neighbour differences of the dimensionless image), against
             a misfit whose value is 1 for an image of zeros.
@@ -94,20 +96,23 @@ class Fit:
     """A trained network and how it came to be.
 
     Args:
-        network: with its final weights.
-        image: (row, col), dimensionless, float32.
+        network: trained on all rays but those that judge: what it says of them can be checked.
+        image: (row, col), the network's, dimensionless, float32.
+        full_image: (row, col), the same number of steps from the same weights on all rays: nothing is left out of it,
+            and nothing measured is left to check it.
         tv_weight: chosen on held-out rays.
         misfit_floor: chosen likewise.
         step: chosen likewise.
-        holdout_residual: (angle, detector), data minus projection by a network that never fitted the held-out rays; 0
-            elsewhere.
+        holdout_residual: (angle, detector), data minus projection by a network that never fitted the rays that chose,
+            at those rays; 0 elsewhere.
         steps: (n,) at which the chosen run was looked at.
         loss: (n,) root mean square residual of the fitted rays, in units of the data.
-        holdout_loss: (n,) the same of the held-out rays.
+        holdout_loss: (n,) the same of the rays that choose.
     """
 
     network: UNet
     image: Tensor
+    full_image: Tensor
     tv_weight: float
     misfit_floor: float
     step: int
@@ -129,65 +134,69 @@ def total_variation(image: Tensor) -> Tensor:
     return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
 
 
-def fit(  # noqa: PLR0913  (a problem has these parts)
+def fit(
     network: UNet,
     network_input: Tensor,
     transform: LinearMap,
     data: Tensor,
     *,
-    fitted: Tensor,
-    held_out: Tensor,
+    holdout: Holdout,
     settings: FitSettings,
     precision: Tensor | None = None,
     on_step: OnStep | None = None,
 ) -> Fit:
-    """Train on the fitted rays once for every setting tried, keep what predicts the held-out rays best, refit on both.
+    """Train on the fitted rays once for every setting tried, keep what predicts the choosing rays best, and refit.
 
-    Every attempt starts from the weights that the network comes with.
+    Every attempt starts from the weights that the network comes with. Rays must be predicted as well as rays that
+    nobody fitted will be in the end, so the last steps are made anew from the chosen weights for every use of them.
 
     Args:
         network: trained in place.
         network_input: (1, 1, row, col).
         transform: image (row, col) -> (angle, detector).
         data: (angle, detector), dimensionless to the image's scale.
-        fitted: (angle, detector) bool, rays to train on.
-        held_out: (angle, detector) bool, rays that choose the setting and the step.
+        holdout: rays to train on, rays that choose the setting and the step, and rays to leave to the last image.
         settings: what to try, and how long.
         precision: (angle, detector), relative inverse variance of each ray's noise; equal if left out.
         on_step: called as (done, total, {"loss", "holdout_loss"}) at every checkpoint.
+
+    Raises:
+        FloatingPointError: no run had a finite loss.
     """
     problem = _Problem(network, network_input, transform, data, precision)
     start = copy.deepcopy(network.state_dict())
     attempts = [(tv, floor) for floor in settings.misfit_floors for tv in settings.tv_weights]
-    total = len(attempts) * settings.steps + 2 * settings.refit_steps
+    total = len(attempts) * settings.steps + 3 * settings.refit_steps
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):
         network.load_state_dict(start)
-        run = _Run(problem, settings, tv_weight, floor, fitted, held_out)
+        run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
         run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
         runs.append(run)
     best = min(runs, key=lambda run: run.best_loss)
     if not math.isfinite(best.best_loss):
         raise FloatingPointError("expected a finite loss, got none in any run: try a smaller fit.learning_rate")
-    # Held-out rays must be predicted as well as rays that nobody fitted will be in the end. So the last steps are made
-    # twice from the chosen weights: without them, for their residual, and with them, for the image.
-    both = fitted | held_out
-    done = len(attempts) * settings.steps
-    for rays in (fitted, both):
+
+    def refit(rays: Tensor, number: int) -> None:
         network.load_state_dict(best.best_state)
         if settings.refit_steps:
-            last = _Run(problem, settings, best.tv_weight, best.floor, rays, held_out)
+            done = len(attempts) * settings.steps + number * settings.refit_steps
+            last = _Run(problem, settings, best.tv_weight, best.floor, rays, holdout.chooses)
             last.train(settings.refit_steps, settings.learning_rate / 5, done, total, on_step)
-            done += settings.refit_steps
-        if rays is fitted:
-            residual = torch.where(held_out, problem.residual(), 0.0)
+
+    refit(holdout.fitted, 0)
+    holdout_residual = torch.where(holdout.chooses, problem.residual(), 0.0)
+    refit(torch.ones_like(holdout.fitted), 1)
+    full_image = problem.image()
+    refit(~holdout.judges, 2)
     return Fit(
         network=network,
         image=problem.image(),
+        full_image=full_image,
         tv_weight=best.tv_weight,
         misfit_floor=best.floor,
         step=best.best_step,
-        holdout_residual=residual,
+        holdout_residual=holdout_residual,
         steps=torch.tensor(best.steps),
         loss=torch.tensor(best.losses),
         holdout_loss=torch.tensor(best.holdout_losses),

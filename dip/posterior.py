@@ -8,8 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from operators import LinearMap
-from operators.linear_map import batch_shape
+from operators import LinearMap, Noise, StackedMap, StackedNoise
 
 
 class Samples(NamedTuple):
@@ -58,30 +57,28 @@ class Posterior(Protocol):
 class DensePosterior:
     """The posterior by a factor of the pixels' covariance: exact, for images of a few thousand pixels.
 
-    With F = `factor` and Φ = N^{-1/2} A F, the covariance is F (I + ΦᵀΦ)⁻¹ Fᵀ = WᵀW, W = R⁻¹Fᵀ, R Rᵀ = I + ΦᵀΦ: a sum
-    of squares, so that no variance can come out negative, however small beside the prior's.
+    With F = `factor`, N = L Lᵀ and Φ = L⁻¹ A F, the covariance is F (I + ΦᵀΦ)⁻¹ Fᵀ = WᵀW, W = R⁻¹Fᵀ, R Rᵀ = I + ΦᵀΦ: a
+    sum of squares, so that no variance can come out negative, however small beside the prior's.
 
     Args:
         transform: A, image (row, col) -> its out_shape.
         factor: F, (row · col, rank) float64.
-        noise_variance: diagonal of N, a number or a tensor of A's out_shape.
+        noise: N, of A's out_shape.
         mean: x̂ with the data taken into account, (row, col).
 
     Raises:
         ValueError: shapes that disagree.
     """
 
-    def __init__(self, transform: LinearMap, factor: Tensor, *, noise_variance: float | Tensor, mean: Tensor) -> None:
+    def __init__(self, transform: LinearMap, factor: Tensor, *, noise: Noise, mean: Tensor) -> None:
         n_pixels = math.prod(transform.in_shape)
         if factor.ndim != 2 or factor.shape[0] != n_pixels:
             raise ValueError(
                 f"factor must be ({n_pixels}, rank) for images {transform.in_shape}, got {tuple(factor.shape)}"
             )
-        self._mean = mean
-        noise = torch.as_tensor(noise_variance, dtype=torch.float64).expand(transform.out_shape).reshape(-1)
-        self._typical_noise = float(noise.mean())
+        self._mean, self._noise = mean, noise
         columns = factor.mT.reshape(-1, *transform.in_shape)
-        seen = transform(columns).reshape(len(columns), -1) / noise.sqrt()
+        seen = noise.whiten(transform(columns)).reshape(len(columns), -1)
         precision = seen @ seen.mT
         precision.diagonal().add_(1.0)
         self._root = torch.linalg.solve_triangular(torch.linalg.cholesky(precision), factor.mT, upper=False)
@@ -107,15 +104,15 @@ class DensePosterior:
         covariance: Tensor = self._root.mT @ self._root
         return covariance
 
-    def observing(self, transform: LinearMap, *, noise_variance: float | Tensor | None = None) -> DensePosterior:
+    def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> DensePosterior:
         """The posterior had these rays been measured too.
 
         Args:
             transform: the new rays.
-            noise_variance: theirs; the mean of the present rays' if left out.
+            noise: theirs; typical of the present rays' if left out.
         """
-        noise = self._typical_noise if noise_variance is None else noise_variance
-        return DensePosterior(transform, self._root.mT, noise_variance=noise, mean=self._mean)
+        noise = noise or self._noise.typical()
+        return DensePosterior(transform, self._root.mT, noise=noise, mean=self._mean)
 
 
 class SampledPosterior:
@@ -128,7 +125,7 @@ class SampledPosterior:
     Args:
         transform: A, image (row, col) -> its out_shape.
         factor: F, (latent,) -> (row, col).
-        noise_variance: diagonal of N, a number or a tensor of A's out_shape.
+        noise: N, of A's out_shape.
         data_factor: lower Cholesky factor of K, (rays, rays) float64.
         mean: x̂ with the data taken into account, (row, col).
         n_samples: drawn for a variance.
@@ -140,7 +137,7 @@ class SampledPosterior:
         transform: LinearMap,
         factor: LinearMap,
         *,
-        noise_variance: float | Tensor,
+        noise: Noise,
         data_factor: Tensor,
         mean: Tensor,
         n_samples: int = 128,
@@ -150,7 +147,7 @@ class SampledPosterior:
         if data_factor.shape != (n_rays, n_rays):
             raise ValueError(f"data_factor must be ({n_rays}, {n_rays}) for these rays, got {tuple(data_factor.shape)}")
         self._transform, self._prior, self._data_factor, self._mean = transform, factor, data_factor, mean
-        self._noise = torch.as_tensor(noise_variance, dtype=torch.float64).expand(transform.out_shape).reshape(-1)
+        self._noise = noise
         self.n_samples, self._batch = n_samples, batch
 
     @property
@@ -175,30 +172,29 @@ class SampledPosterior:
         n_pixels = math.prod(self._transform.in_shape)
         unit = torch.eye(n_pixels, dtype=self._mean.dtype).reshape(n_pixels, *self._transform.in_shape)
         rows = torch.cat([self._prior.adjoint(part) for part in torch.split(unit, self._batch)]).double()
-        noise = self._noise.reshape(self._transform.out_shape)
         root = covariance_root(rows @ rows.mT)
-        return DensePosterior(self._transform, root, noise_variance=noise, mean=self._mean).covariance()
+        return DensePosterior(self._transform, root, noise=self._noise, mean=self._mean).covariance()
 
-    def observing(self, transform: LinearMap, *, noise_variance: float | Tensor | None = None) -> SampledPosterior:
+    def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> SampledPosterior:
         """The posterior had these rays been measured too; costs two passes for every new ray.
 
         Args:
             transform: the new rays.
-            noise_variance: theirs; the mean of the present rays' if left out.
+            noise: theirs; typical of the present rays' if left out.
         """
-        extra = torch.as_tensor(self._noise.mean() if noise_variance is None else noise_variance, dtype=torch.float64)
-        extra = extra.expand(transform.out_shape).reshape(-1)
+        noise = noise or self._noise.typical()
         both = StackedMap(self._transform, transform)
         columns = self._prior_covariance_columns(transform, both)
-        n_old = len(self._noise)
-        cross, own = columns[:, :n_old], columns[:, n_old:]
+        n_old, n_new = len(self._data_factor), math.prod(transform.out_shape)
+        unit = torch.eye(n_new, dtype=torch.float64).reshape(n_new, *transform.out_shape)
+        cross, own = columns[:, :n_old], columns[:, n_old:] + noise.apply(unit).reshape(n_new, n_new)
         lower = torch.linalg.solve_triangular(self._data_factor, cross.mT, upper=False).mT
-        corner = torch.linalg.cholesky((own + own.mT) / 2 + torch.diag(extra) - lower @ lower.mT)
-        factor = torch.cat([torch.nn.functional.pad(self._data_factor, (0, len(extra))), torch.cat([lower, corner], 1)])
+        corner = torch.linalg.cholesky((own + own.mT) / 2 - lower @ lower.mT)
+        factor = torch.cat([torch.nn.functional.pad(self._data_factor, (0, n_new)), torch.cat([lower, corner], 1)])
         return SampledPosterior(
             both,
             self._prior,
-            noise_variance=torch.cat([self._noise, extra]),
+            noise=StackedNoise(self._noise, noise, (self._transform.out_shape, transform.out_shape)),
             data_factor=factor,
             mean=self._mean,
             n_samples=self.n_samples,
@@ -214,48 +210,15 @@ class SampledPosterior:
         return torch.cat(parts).reshape(n_rays, -1).double()
 
     def _draw(self, n: int, generator: torch.Generator) -> Samples:
-        dtype = self._mean.dtype
+        dtype, shape = self._mean.dtype, self._transform.out_shape
         latent = torch.randn(n, *self._prior.in_shape, generator=generator, dtype=dtype)
-        noise = torch.randn(n, len(self._noise), generator=generator, dtype=torch.float64) * self._noise.sqrt()
-        seen = self._transform(self._prior(latent)).reshape(n, -1).double()
-        solved = torch.cholesky_solve((noise - seen).mT, self._data_factor).mT
-        pulled = self._transform.adjoint(solved.to(dtype).reshape(n, *self._transform.out_shape))
-        deviation = self._prior(latent + self._prior.adjoint(pulled))
-        expected = noise - self._noise * solved
-        mismatch = self._transform(deviation).reshape(n, -1).double() - expected
-        return Samples(self._mean + deviation, mismatch.norm(dim=1) / noise.norm(dim=1))
-
-
-class StackedMap:
-    """Two maps of the same image, one ray vector: the first's rays, then the second's."""
-
-    def __init__(self, first: LinearMap, second: LinearMap) -> None:
-        if first.in_shape != second.in_shape:
-            raise ValueError(f"both maps must take the same image, got {first.in_shape} and {second.in_shape}")
-        self._parts = (first, second)
-        self._sizes = [math.prod(part.out_shape) for part in self._parts]
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        """(row, col)."""
-        return self._parts[0].in_shape
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """(rays,)."""
-        return (sum(self._sizes),)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(*batch, row, col) -> (*batch, rays)."""
-        batch = batch_shape(x, self.in_shape, "image")
-        return torch.cat([part(x).reshape(*batch, -1) for part in self._parts], dim=-1)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """(*batch, rays) -> (*batch, row, col)."""
-        batch = batch_shape(y, self.out_shape, "rays")
-        first, second = torch.split(y, self._sizes, dim=-1)
-        a, b = self._parts
-        return a.adjoint(first.reshape(*batch, *a.out_shape)) + b.adjoint(second.reshape(*batch, *b.out_shape))
+        noise = self._noise.sample((n, *shape), generator=generator, dtype=torch.float64)
+        seen = self._transform(self._prior(latent)).double()
+        solved = torch.cholesky_solve((noise - seen).reshape(n, -1).mT, self._data_factor).mT.reshape(n, *shape)
+        deviation = self._prior(latent + self._prior.adjoint(self._transform.adjoint(solved.to(dtype))))
+        mismatch = self._transform(deviation).double() - (noise - self._noise.apply(solved))
+        size = [part.reshape(n, -1).norm(dim=1) for part in (mismatch, noise)]
+        return Samples(self._mean + deviation, size[0] / size[1])
 
 
 def covariance_root(covariance: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from operators.filtered_back_projection import filtered_back_projection
 from operators.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
-from operators.linear_map import LinearMap, MatrixMap, RaySubset
-from operators.noise import GaussianNoise
+from operators.linear_map import LinearMap, MatrixMap, StackedMap
+from operators.noise import GaussianNoise, Noise, StackedNoise
 from operators.ray_transform import RayTransform
 from operators.solvers import Solution, cgls, conjugate_gradients
 
@@ -14,10 +14,12 @@ __all__ = [
     "ImageGrid",
     "LinearMap",
     "MatrixMap",
+    "Noise",
     "ParallelBeam",
-    "RaySubset",
     "RayTransform",
     "Solution",
+    "StackedMap",
+    "StackedNoise",
     "cgls",
     "conjugate_gradients",
     "filtered_back_projection",

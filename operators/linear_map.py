@@ -77,44 +77,36 @@ class MatrixMap:
         return (y.reshape(*batch, self.matrix.shape[0]) @ self.matrix).reshape(*batch, *self._in_shape)
 
 
-class RaySubset:
-    """Some outputs of another map, as a vector: the rays that were measured, or used.
+class StackedMap:
+    """Two maps of the same image, one ray vector: the first's rays, then the second's."""
 
-    Args:
-        linear_map: the map of all rays.
-        rays: (n,) distinct indices into its flattened output.
-
-    Raises:
-        IndexError: an index outside the output.
-    """
-
-    def __init__(self, linear_map: LinearMap, rays: Tensor) -> None:
-        n_all = math.prod(linear_map.out_shape)
-        if len(rays) and not 0 <= int(rays.min()) <= int(rays.max()) < n_all:
-            raise IndexError(f"rays must be from 0 to {n_all - 1}, got {int(rays.min())} to {int(rays.max())}")
-        self._map, self._rays = linear_map, rays
+    def __init__(self, first: LinearMap, second: LinearMap) -> None:
+        if first.in_shape != second.in_shape:
+            raise ValueError(f"both maps must take the same image, got {first.in_shape} and {second.in_shape}")
+        self._parts = (first, second)
+        self._sizes = [math.prod(part.out_shape) for part in self._parts]
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """Shape of one input, without batch axes."""
-        return self._map.in_shape
+        """(row, col)."""
+        return self._parts[0].in_shape
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """(n,)."""
-        return (len(self._rays),)
+        """(rays,)."""
+        return (sum(self._sizes),)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(*batch, *in_shape) -> (*batch, n)."""
-        batch = batch_shape(x, self.in_shape, "x")
-        return self._map(x).reshape(*batch, -1)[..., self._rays]
+        """(*batch, row, col) -> (*batch, rays)."""
+        batch = batch_shape(x, self.in_shape, "image")
+        return torch.cat([part(x).reshape(*batch, -1) for part in self._parts], dim=-1)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """(*batch, n) -> (*batch, *in_shape)."""
-        batch = batch_shape(y, self.out_shape, "y")
-        full = y.new_zeros(*batch, math.prod(self._map.out_shape))
-        full[..., self._rays] = y
-        return self._map.adjoint(full.reshape(*batch, *self._map.out_shape))
+        """(*batch, rays) -> (*batch, row, col)."""
+        batch = batch_shape(y, self.out_shape, "rays")
+        first, second = torch.split(y, self._sizes, dim=-1)
+        a, b = self._parts
+        return a.adjoint(first.reshape(*batch, *a.out_shape)) + b.adjoint(second.reshape(*batch, *b.out_shape))
 
 
 def batch_shape(x: Tensor, shape: tuple[int, ...], name: str) -> torch.Size:

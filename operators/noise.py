@@ -1,26 +1,53 @@
-"""Independent Gaussian noise of measured line integrals."""
+"""Gaussian noise of measured line integrals: independent from ray to ray, and alike along a view where need be."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
+class Noise(Protocol):
+    """Zero-mean Gaussian errors of the rays, with covariance N = R Rᵀ."""
+
+    def whiten(self, residual: Tensor) -> Tensor:
+        """R⁻¹ r: unit noise where N is right."""
+        ...
+
+    def sample(
+        self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Draw noise of `shape` = (*batch, rays' own axes)."""
+        ...
+
+    def apply(self, residual: Tensor) -> Tensor:
+        """N r."""
+        ...
+
+    def typical(self) -> Noise:
+        """The noise of further views like these."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianNoise:
-    """Independent zero-mean Gaussian noise, one variance for all rays or one a ray.
+    """Zero-mean Gaussian noise: N = diag(variance), and the same covariance added among the rays of every view.
 
     Args:
-        variance: of line integrals, dimensionless: a number, or (angle, detector).
+        variance: of line integrals, dimensionless: a number, or one a ray (angle, detector).
+        view_covariance: (detector, detector), of errors that rays of one view share; none if left out.
 
     Raises:
-        ValueError: a variance that is not positive and finite.
+        ValueError: a variance that is not positive and finite, or a view covariance that is not square.
     """
 
     variance: float | Tensor
+    view_covariance: Tensor | None = None
 
     def __post_init__(self) -> None:
         variance = torch.as_tensor(self.variance, dtype=torch.float64)
@@ -30,24 +57,109 @@ class GaussianNoise:
                 f"variance must be positive and finite for every ray, got {variance[bad][0]:g} and {int(bad.sum())} "
                 f"such values in all: give rays to be ignored a large variance"
             )
+        shared = self.view_covariance
+        if shared is not None and (shared.ndim != 2 or shared.shape[0] != shared.shape[1]):
+            raise ValueError(f"view_covariance must be (detector, detector), got {tuple(shared.shape)}")
 
     def standard_deviation(self, like: Tensor) -> Tensor:
-        """Scalar or (angle, detector), in the dtype and on the device of `like`."""
-        return torch.as_tensor(self.variance, dtype=like.dtype, device=like.device).sqrt()
+        """Of single rays, scalar or (angle, detector), in the dtype and on the device of `like`."""
+        variance = torch.as_tensor(self.variance, dtype=torch.float64, device=like.device)
+        if self.view_covariance is not None:
+            variance = variance + self.view_covariance.diagonal().to(variance)
+        return variance.sqrt().to(like.dtype)
 
     def whiten(self, residual: Tensor) -> Tensor:
-        """Divide (*batch, angle, detector) by the standard deviation: unit noise where the variance is right."""
-        return residual / self.standard_deviation(residual)
+        """R⁻¹ r, (*batch, angle, detector): unit noise where the covariance is right."""
+        if self.view_covariance is None:
+            return residual / self.standard_deviation(residual)
+        columns = self._columns(residual)
+        solved: Tensor = torch.linalg.solve_triangular(self._root.to(columns), columns, upper=False)
+        return solved.permute(2, 0, 1).reshape(residual.shape)
 
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Draw noise of `shape` = (*batch, angle, detector), on the generator's device."""
         unit = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
-        return unit * self.standard_deviation(unit)
+        if self.view_covariance is None:
+            return unit * self.standard_deviation(unit)
+        columns = self._columns(unit)
+        return (self._root.to(columns) @ columns).permute(2, 0, 1).reshape(shape)
+
+    def apply(self, residual: Tensor) -> Tensor:
+        """N r, (*batch, angle, detector)."""
+        own = residual * torch.as_tensor(self.variance, dtype=residual.dtype, device=residual.device)
+        return own if self.view_covariance is None else own + residual @ self.view_covariance.to(residual)
 
     def log_density(self, residual: Tensor) -> Tensor:
         """Log density of whole sinograms, in nats: (*batch, angle, detector) -> (*batch)."""
-        deviation = self.standard_deviation(residual)
-        per_ray = -0.5 * (residual / deviation) ** 2 - deviation.log() - 0.5 * math.log(2 * math.pi)
-        return per_ray.sum((-2, -1))
+        if self.view_covariance is None:
+            spread = self.standard_deviation(residual).log().expand(residual.shape[-2:]).sum()
+        else:
+            logs = self._root.diagonal(dim1=-2, dim2=-1).log().to(residual)
+            spread = logs.expand(residual.shape[-2:]).sum()
+        size = residual.shape[-1] * residual.shape[-2]
+        squared: Tensor = self.whiten(residual).square().sum((-2, -1))
+        return -0.5 * squared - spread - 0.5 * size * math.log(2 * math.pi)
+
+    def typical(self) -> GaussianNoise:
+        """The noise of further views like these: the mean variance, and the same view covariance."""
+        return GaussianNoise(float(torch.as_tensor(self.variance).double().mean()), self.view_covariance)
+
+    @cached_property
+    def _root(self) -> Tensor:
+        """(angle or 1, detector, detector) float64, a lower triangular block a view."""
+        if self.view_covariance is None:
+            raise AttributeError("independent noise needs no root")
+        shared = self.view_covariance.double()
+        variance = torch.as_tensor(self.variance, dtype=torch.float64, device=shared.device)
+        variance = variance.expand(*variance.shape[:-1], len(shared))
+        root: Tensor = torch.linalg.cholesky(shared + torch.diag_embed(variance.reshape(-1, len(shared))))
+        return root
+
+    def _columns(self, residual: Tensor) -> Tensor:
+        """(angle, detector, batch): a view's block acts on all members of the batch at once."""
+        if residual.ndim < 2 or residual.shape[-1] != len(self._root[0]):
+            raise ValueError(
+                f"expected rays in views of {len(self._root[0])} detector pixels, got {tuple(residual.shape)}"
+            )
+        return residual.reshape(-1, *residual.shape[-2:]).permute(1, 2, 0)
+
+
+class StackedNoise:
+    """The noise of two independent sets of rays in one vector: the first's, then the second's.
+
+    Args:
+        first: of rays with `shapes[0]`.
+        second: of rays with `shapes[1]`.
+        shapes: the rays' own axes in each.
+    """
+
+    def __init__(self, first: Noise, second: Noise, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+        self._parts = tuple(zip((first, second), shapes, strict=True))
+        self._sizes = [math.prod(shape) for shape in shapes]
+
+    def whiten(self, residual: Tensor) -> Tensor:
+        """(*batch, rays) -> (*batch, rays)."""
+        return self._by_part(residual, lambda noise, part: noise.whiten(part))
+
+    def sample(
+        self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Draw (*batch, rays)."""
+        draws = [noise.sample((*shape[:-1], *own), generator=generator, dtype=dtype) for noise, own in self._parts]
+        return torch.cat([draw.reshape(*shape[:-1], -1) for draw in draws], dim=-1)
+
+    def apply(self, residual: Tensor) -> Tensor:
+        """(*batch, rays) -> (*batch, rays)."""
+        return self._by_part(residual, lambda noise, part: noise.apply(part))
+
+    def typical(self) -> Noise:
+        """That of the first."""
+        return self._parts[0][0].typical()
+
+    def _by_part(self, residual: Tensor, act: Callable[[Noise, Tensor], Tensor]) -> Tensor:
+        batch = residual.shape[:-1]
+        pieces = torch.split(residual, self._sizes, dim=-1)
+        results = [act(n, piece.reshape(*batch, *own)) for (n, own), piece in zip(self._parts, pieces, strict=True)]
+        return torch.cat([result.reshape(*batch, -1) for result in results], dim=-1)

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 
 from dip import NetworkJacobian, NetworkPrior, UNet, UNetSettings
-from dip.posterior import StackedMap
-from operators import FanBeam, ImageGrid, LinearMap, MatrixMap, ParallelBeam, RaySubset, RayTransform
+from operators import FanBeam, ImageGrid, LinearMap, MatrixMap, ParallelBeam, RayTransform, StackedMap
 
 SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
 OBLONG = ImageGrid(shape=(9, 14), pixel_mm=0.7)
@@ -76,7 +75,6 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "fan-offset-line": lambda _: RayTransform(FAN_OFFSET, kernel="line"),
     "fan-offset-strip": lambda _: RayTransform(FAN_OFFSET),
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
-    "some-rays": lambda _: RaySubset(RayTransform(FAN), torch.tensor([3, 0, 77, 40])),
     "network-jacobian": network_jacobian,
     "network-prior": network_prior,
     "stacked": lambda _: StackedMap(RayTransform(PARALLEL), RayTransform(FAN)),

@@ -100,9 +100,9 @@ def test_an_unknown_key_is_named_with_the_keys_that_exist(
         ("network.channels=[4]", "skip_channels must be 0 numbers"),
         ("network.output=tanh", "network.output, got 'tanh'"),
         ("prior.kind=layer", "prior.kind, got 'layer'"),
-        ("prior.pixel_floor=0", "prior.pixel_floor, got 0"),
+        ("prior.pixel_floor=0", "pixel_floor must be positive, got 0"),
         ("evidence.method=guess", "evidence.method, got 'guess'"),
-        ("posterior.n_samples=1", "posterior.n_samples, got 1"),
+        ("posterior.n_samples=1", "n_samples must be at least 2, got 1"),
         ("holdout.fraction=0.3", "holdout.fraction, got 0.3"),
     ],
 )

@@ -60,4 +60,4 @@ def test_loads_to_what_it_says(path: Path) -> None:
 
 def test_kmnist_images_lie_between_0_and_1_on_28_pixels() -> None:
     config = load_config(CONFIGS / "kmnist.yaml")
-    assert (config.grid.size, config.network.output, config.prior.largest_attenuation) == (28, "sigmoid", 1.0)
+    assert (config.grid.size, config.network.output, config.grid.largest_attenuation) == (28, "sigmoid", 1.0)

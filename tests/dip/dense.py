@@ -33,7 +33,7 @@ def positive_definite(n: int, *, seed: int = 0) -> Tensor:
 
 def conditioned(prior: Tensor, seen: Tensor, noise: Tensor) -> Tensor:
     """K − K Aᵀ(A K Aᵀ + N)⁻¹A K."""
-    gain: Tensor = torch.linalg.solve(seen @ prior @ seen.mT + torch.diag(noise), seen @ prior)
+    gain: Tensor = torch.linalg.solve(seen @ prior @ seen.mT + noise, seen @ prior)
     return prior - prior @ seen.mT @ gain
 
 

@@ -70,7 +70,7 @@ def test_log_evidence_is_torchs_normal_with_its_gradient() -> None:
     expected = log_normal(data, written_out(logs, rays))
     (slope,) = torch.autograd.grad(expected, logs)
     value, gradient = log_evidence(rays, VARIANCES, data)
-    assert value == pytest.approx(expected.item(), rel=1e-12)
+    assert float(value) == pytest.approx(expected.item(), rel=1e-12)
     torch.testing.assert_close(gradient, slope)
 
 
@@ -81,21 +81,30 @@ def conditional(matrix: Tensor, held_out: Tensor) -> Tensor:
     return matrix[h][:, h] - matrix[h][:, f] @ gain
 
 
-def test_log_predictive_is_the_conditional_normal_with_its_gradient() -> None:
-    rays, residual, logs = covariance(), randn(N), open_logs()
-    held = residual[HELD_OUT]
-    expected = log_normal(held, conditional(written_out(logs, rays), HELD_OUT))
+def test_log_evidence_of_several_data_is_that_of_each() -> None:
+    data = randn(2, 3, N)
+    value, gradient = log_evidence(covariance(), VARIANCES, data)
+    assert (value.shape, gradient.shape) == ((2, 3), (2, 3, len(VARIANCES)))
+    alone = log_evidence(covariance(), VARIANCES, data[1, 2])
+    torch.testing.assert_close((value[1, 2], gradient[1, 2]), alone)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_log_predictive_is_the_conditional_normal_and_a_share_of_the_evidence(share: float) -> None:
+    rays, residual, data, logs = covariance(), randn(N), randn(N, seed=1), open_logs()
+    matrix = written_out(logs, rays)
+    expected = log_normal(residual[HELD_OUT], conditional(matrix, HELD_OUT)) + share * log_normal(data, matrix)
     (slope,) = torch.autograd.grad(expected, logs)
-    value, gradient = log_predictive(rays, VARIANCES, residual, HELD_OUT)
+    value, gradient = log_predictive(rays, VARIANCES, residual, HELD_OUT, data=data, share=share)
     assert value == pytest.approx(expected.item(), rel=1e-10)
     torch.testing.assert_close(gradient, slope)
 
 
-def test_log_predictive_reads_no_fitted_ray() -> None:
+def test_log_predictive_reads_no_residual_of_a_fitted_ray() -> None:
     residual = randn(N)
     elsewhere = torch.where(HELD_OUT, residual, 1e6)
-    value, gradient = log_predictive(covariance(), VARIANCES, residual, HELD_OUT)
-    again, slope = log_predictive(covariance(), VARIANCES, elsewhere, HELD_OUT)
+    value, gradient = log_predictive(covariance(), VARIANCES, residual, HELD_OUT, data=randn(N), share=0.1)
+    again, slope = log_predictive(covariance(), VARIANCES, elsewhere, HELD_OUT, data=randn(N), share=0.1)
     assert value == again
     assert torch.equal(gradient, slope)
 
@@ -130,7 +139,7 @@ def test_maximise_recovers_the_variances_that_made_the_data(seed: int) -> None:
     for name, sd in zip(truth, spread.tolist(), strict=True):
         assert abs(math.log(learned.variances[name] / truth[name])) < 5 * sd
     assert learned.converged
-    assert learned.objective == pytest.approx(log_evidence(rays, learned.variances, data)[0])
+    assert learned.objective == pytest.approx(float(log_evidence(rays, learned.variances, data)[0]))
     assert learned.objective >= log_evidence(rays, truth, data)[0]
 
 

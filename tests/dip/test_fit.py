@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dip import Fit, FitSettings, RampMisfit, UNet, UNetSettings, fit, total_variation
+from dip import Fit, FitSettings, Holdout, RampMisfit, UNet, UNetSettings, fit, total_variation
 from operators import MatrixMap
 from tests.dip.dense import generator
 
@@ -26,20 +26,18 @@ DATA = TRANSFORM(TRUTH) + 0.02 * torch.randn(RAYS, generator=generator(2))
 HELD_OUT = torch.zeros(RAYS, dtype=torch.bool)
 HELD_OUT[:, ::4] = True
 JUDGES = HELD_OUT.roll(1, dims=1)
-FITTED = ~(HELD_OUT | JUDGES)
+HOLDOUT = Holdout(~(HELD_OUT | JUDGES), HELD_OUT, JUDGES)
 SHORT = FitSettings(
     steps=40, refit_steps=7, learning_rate=1e-2, tv_weights=(0.0,), misfit_floors=(0.1,), checkpoints=8, bfloat16=False
 )
 
 
 def run(
-    settings: FitSettings = SHORT, *, data: Tensor = DATA, fitted: Tensor = FITTED, precision: Tensor | None = None
+    settings: FitSettings = SHORT, *, data: Tensor = DATA, holdout: Holdout = HOLDOUT, precision: Tensor | None = None
 ) -> Fit:
     network = UNet(UNetSettings(channels=(3, 4), skip_channels=(0,)), generator=generator(3))
     start = torch.randn(1, 1, *SHAPE, generator=generator(4))
-    return fit(
-        network, start, TRANSFORM, data, fitted=fitted, held_out=HELD_OUT, settings=settings, precision=precision
-    )
+    return fit(network, start, TRANSFORM, data, holdout=holdout, settings=settings, precision=precision)
 
 
 def changed(**changes: Any) -> FitSettings:
@@ -98,10 +96,12 @@ def test_held_out_rays_choose_but_are_not_trained_on() -> None:
     torch.testing.assert_close((other.holdout_residual - found.holdout_residual)[HELD_OUT], (wild - DATA)[HELD_OUT])
 
 
-def test_rays_in_neither_set_are_never_seen() -> None:
+def test_judging_rays_enter_the_full_image_alone() -> None:
     every = changed(tv_weights=(0.0, 1e-3))
     found, other = run(every), run(every, data=torch.where(JUDGES, 100.0, DATA))
     assert torch.equal(found.image, other.image)
+    assert torch.equal(found.holdout_residual, other.holdout_residual)
+    assert not torch.equal(found.full_image, other.full_image)
     assert torch.equal(found.holdout_loss, other.holdout_loss)
     assert torch.equal(found.loss, other.loss)
 
@@ -129,7 +129,7 @@ def test_held_out_residuals_come_after_as_many_steps_as_the_image() -> None:
 def test_precision_weighs_rays_and_zero_leaves_them_out() -> None:
     half = torch.zeros(RAYS, dtype=torch.bool)
     half[:3] = True
-    without = run(changed(refit_steps=0, checkpoints=1), fitted=FITTED & ~half)
+    without = run(changed(refit_steps=0, checkpoints=1), holdout=Holdout(HOLDOUT.fitted & ~half, HELD_OUT, JUDGES))
     weightless = run(changed(refit_steps=0, checkpoints=1), precision=(~half).float())
     assert torch.equal(without.image, weightless.image)
     scaled = run(precision=torch.full(RAYS, 4.0))
@@ -156,15 +156,14 @@ def test_every_step_is_told_up_to_the_total() -> None:
         torch.ones(1, 1, *SHAPE),
         TRANSFORM,
         DATA,
-        fitted=FITTED,
-        held_out=HELD_OUT,
+        holdout=HOLDOUT,
         settings=every,
         on_step=lambda *step: told.append(step),
     )
     done = [step for step, _, _ in told]
     assert done == sorted(set(done))
-    assert {total for _, total, _ in told} == {4 * 40 + 2 * 7}
-    assert done[-1] == 4 * 40 + 2 * 7
+    assert {total for _, total, _ in told} == {4 * 40 + 3 * 7}
+    assert done[-1] == 4 * 40 + 3 * 7
     assert all(set(info) == {"loss", "holdout_loss"} for _, _, info in told)
 
 

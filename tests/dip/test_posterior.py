@@ -9,43 +9,50 @@ import torch
 from torch import Tensor
 
 from dip import DensePosterior, SampledPosterior, covariance_root
-from dip.posterior import StackedMap
-from operators import MatrixMap
-from tests.dip.dense import conditioned, generator, randn, standard_scores
+from operators import GaussianNoise, MatrixMap
+from tests.dip.dense import conditioned, generator, positive_definite, randn, standard_scores
 
 SHAPE = (2, 3)
 N_SAMPLES = 20_000
 
 
 class Model(NamedTuple):
-    """Six pixels, four rays, eight latent variables."""
+    """Six pixels, two views of two rays, eight latent variables."""
 
     seen: Tensor
     factor: Tensor
     noise: Tensor
     mean: Tensor
+    shared: Tensor | None = None
 
     @property
     def exact(self) -> Tensor:
-        return conditioned(self.factor @ self.factor.mT, self.seen, self.noise)
+        return conditioned(self.factor @ self.factor.mT, self.seen, self.noise_covariance)
+
+    @property
+    def noise_covariance(self) -> Tensor:
+        own = torch.diag(self.noise)
+        return own if self.shared is None else own + torch.kron(torch.eye(2, dtype=torch.float64), self.shared)
+
+    def errors(self) -> GaussianNoise:
+        return GaussianNoise(self.noise.reshape(2, 2), self.shared)
 
     @property
     def data_covariance(self) -> Tensor:
         root = self.seen @ self.factor
-        return root @ root.mT + torch.diag(self.noise)
+        return root @ root.mT + self.noise_covariance
 
     def transform(self) -> MatrixMap:
         return MatrixMap(self.seen, in_shape=SHAPE, out_shape=(2, 2))
 
     def dense(self) -> DensePosterior:
-        noise = self.noise.reshape(2, 2)
-        return DensePosterior(self.transform(), self.factor, noise_variance=noise, mean=self.mean)
+        return DensePosterior(self.transform(), self.factor, noise=self.errors(), mean=self.mean)
 
     def sampled(self, *, batch: int = 5_000) -> SampledPosterior:
         return SampledPosterior(
             self.transform(),
             MatrixMap(self.factor, out_shape=SHAPE),
-            noise_variance=self.noise.reshape(2, 2),
+            noise=self.errors(),
             data_factor=torch.linalg.cholesky(self.data_covariance),
             mean=self.mean,
             n_samples=N_SAMPLES,
@@ -55,18 +62,26 @@ class Model(NamedTuple):
 
 def model(seed: int = 0) -> Model:
     noise = 0.05 + randn(4, seed=seed + 3).square()
-    return Model(randn(4, 6, seed=seed), randn(6, 8, seed=seed + 1), noise, randn(*SHAPE, seed=seed + 2))
+    # Every other model has errors that rays of one view share.
+    shared = positive_definite(2, seed=seed + 4) if seed % 2 else None
+    return Model(randn(4, 6, seed=seed), randn(6, 8, seed=seed + 1), noise, randn(*SHAPE, seed=seed + 2), shared)
+
+
+def stacked(first: Tensor, second: Tensor) -> Tensor:
+    covariance: Tensor = torch.block_diag(first, second)  # type: ignore[no-untyped-call]
+    return covariance
 
 
 MORE = MatrixMap(randn(3, 6, seed=20), in_shape=SHAPE)
 MORE_NOISE = torch.tensor([0.2, 1.0, 0.01], dtype=torch.float64)
 
 
-def test_dense_covariance_is_the_closed_form() -> None:
-    posterior = model().dense()
-    torch.testing.assert_close(posterior.covariance(), model().exact)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_dense_covariance_is_the_closed_form(seed: int) -> None:
+    posterior = model(seed).dense()
+    torch.testing.assert_close(posterior.covariance(), model(seed).exact)
     estimate = posterior.variance()
-    torch.testing.assert_close(estimate.variance, model().exact.diagonal().reshape(SHAPE))
+    torch.testing.assert_close(estimate.variance, model(seed).exact.diagonal().reshape(SHAPE))
     assert not estimate.standard_error.any()
     assert (estimate.n_samples, estimate.worst_residual) == (0, 0.0)
 
@@ -88,17 +103,19 @@ def test_sampled_variance_is_the_closed_form_within_its_error(seed: int) -> None
     assert estimate.n_samples == N_SAMPLES
 
 
-def test_samples_have_the_closed_form_covariance_about_the_mean() -> None:
-    posterior = model().sampled()
+@pytest.mark.parametrize("seed", [0, 1])
+def test_samples_have_the_closed_form_covariance_about_the_mean(seed: int) -> None:
+    posterior = model(seed).sampled()
     samples = posterior.sample(N_SAMPLES, generator=generator(4))
     deviations = (samples.images - posterior.mean).flatten(1)
-    assert float(standard_scores(deviations, model().exact).abs().max()) < 5
-    average = deviations.mean(0) / (model().exact.diagonal() / N_SAMPLES).sqrt()
+    assert float(standard_scores(deviations, model(seed).exact).abs().max()) < 5
+    average = deviations.mean(0) / (model(seed).exact.diagonal() / N_SAMPLES).sqrt()
     assert float(average.abs().max()) < 5
 
 
-def test_sampled_covariance_is_exact() -> None:
-    torch.testing.assert_close(model().sampled(batch=4).covariance(), model().exact)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sampled_covariance_is_exact(seed: int) -> None:
+    torch.testing.assert_close(model(seed).sampled(batch=4).covariance(), model(seed).exact)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e5, 1e10])
@@ -106,7 +123,9 @@ def test_no_variance_is_negative_however_small_the_noise_beside_the_prior(scale:
     # As many rays as pixels: what is left of the prior is the noise alone.
     seen = torch.eye(6, dtype=torch.float64) + 0.1 * randn(6, 6, seed=1)
     factor = math.sqrt(scale) * covariance_root(torch.eye(6, dtype=torch.float64) + 0.5)
-    posterior = DensePosterior(MatrixMap(seen, in_shape=SHAPE), factor, noise_variance=1.0, mean=torch.zeros(SHAPE))
+    posterior = DensePosterior(
+        MatrixMap(seen, in_shape=SHAPE), factor, noise=GaussianNoise(1.0), mean=torch.zeros(SHAPE)
+    )
     variance = posterior.variance().variance
     assert (variance > 0).all()
     precision = seen.mT @ seen + torch.cholesky_inverse(factor)
@@ -115,13 +134,20 @@ def test_no_variance_is_negative_however_small_the_noise_beside_the_prior(scale:
     torch.testing.assert_close(variance, expected, rtol=100 * scale * torch.finfo(torch.float64).eps, atol=0)
 
 
-@pytest.mark.parametrize("noise_variance", [0.3, MORE_NOISE])
-def test_observing_is_conditioning_on_both(noise_variance: float | Tensor) -> None:
-    first = model()
-    noise = torch.cat([first.noise, torch.as_tensor(noise_variance).double().expand(3)])
+MORE_SHARED = positive_definite(3, seed=21)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("variance", [0.3, MORE_NOISE])
+@pytest.mark.parametrize("shared", [None, MORE_SHARED])
+def test_observing_is_conditioning_on_both(seed: int, variance: float | Tensor, shared: Tensor | None) -> None:
+    more = GaussianNoise(variance, shared)
+    first, transform = model(seed), MatrixMap(MORE.matrix, in_shape=SHAPE, out_shape=(1, 3))
+    own = more.apply(torch.eye(3, dtype=torch.float64).reshape(3, 1, 3))[:, 0]
+    noise = stacked(first.noise_covariance, own)
     expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix]), noise)
     for posterior in (first.dense(), first.sampled()):
-        richer = posterior.observing(MORE, noise_variance=noise_variance)
+        richer = posterior.observing(transform, noise=more)
         assert type(richer) is type(posterior)
         torch.testing.assert_close(richer.covariance(), expected)
         samples = richer.sample(N_SAMPLES, generator=generator(5)).images
@@ -129,19 +155,21 @@ def test_observing_is_conditioning_on_both(noise_variance: float | Tensor) -> No
         assert torch.equal(richer.mean, first.mean)
 
 
-def test_new_rays_are_as_noisy_as_the_old_unless_said() -> None:
-    first = model()
-    noise = torch.cat([first.noise, first.noise.mean().expand(3)])
-    expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix]), noise)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_new_views_are_as_noisy_as_the_old_unless_said(seed: int) -> None:
+    first, two = model(seed), MatrixMap(MORE.matrix[:2], in_shape=SHAPE, out_shape=(1, 2))
+    own = first.noise.mean() * torch.eye(2, dtype=torch.float64)
+    noise = stacked(first.noise_covariance, own if first.shared is None else own + first.shared)
+    expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix[:2]]), noise)
     for posterior in (first.dense(), first.sampled()):
-        torch.testing.assert_close(posterior.observing(MORE).covariance(), expected)
+        torch.testing.assert_close(posterior.observing(two).covariance(), expected)
 
 
 def test_observing_twice_in_either_order_is_the_same() -> None:
     other = MatrixMap(randn(2, 6, seed=30), in_shape=SHAPE)
     for posterior in (model().dense(), model().sampled()):
         one, two = (
-            posterior.observing(a, noise_variance=0.5).observing(b, noise_variance=0.5).covariance()
+            posterior.observing(a, noise=GaussianNoise(0.5)).observing(b, noise=GaussianNoise(0.5)).covariance()
             for a, b in itertools.permutations((MORE, other))
         )
         torch.testing.assert_close(one, two)
@@ -158,7 +186,7 @@ def test_relative_residual_shows_a_data_covariance_that_is_not_what_the_maps_mak
     wrong = SampledPosterior(
         right.transform(),
         MatrixMap(1.05 * right.factor, out_shape=SHAPE),
-        noise_variance=right.noise.reshape(2, 2),
+        noise=right.errors(),
         data_factor=torch.linalg.cholesky(right.data_covariance),
         mean=right.mean,
     )
@@ -181,18 +209,9 @@ def test_mean_is_the_one_given() -> None:
 def test_shapes_that_disagree_are_named() -> None:
     right = model()
     with pytest.raises(ValueError, match=r"factor must be \(6, rank\)"):
-        DensePosterior(right.transform(), right.factor.mT, noise_variance=1.0, mean=right.mean)
+        DensePosterior(right.transform(), right.factor.mT, noise=GaussianNoise(1.0), mean=right.mean)
     with pytest.raises(ValueError, match=r"data_factor must be \(4, 4\)"):
-        SampledPosterior(right.transform(), MORE, noise_variance=1.0, data_factor=torch.eye(3), mean=right.mean)
-    with pytest.raises(ValueError, match="both maps must take the same image"):
-        StackedMap(right.transform(), MatrixMap(right.seen))
-
-
-def test_stacked_rays_are_the_firsts_then_the_seconds() -> None:
-    stacked = StackedMap(model().transform(), MORE)
-    image = randn(5, *SHAPE)
-    expected = torch.cat([model().transform()(image).flatten(1), MORE(image)], dim=1)
-    assert torch.equal(stacked(image), expected)
+        SampledPosterior(right.transform(), MORE, noise=GaussianNoise(1.0), data_factor=torch.eye(3), mean=right.mean)
 
 
 def test_covariance_root_survives_a_covariance_of_low_rank() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from operators import LinearMap, MatrixMap
+from operators import LinearMap, MatrixMap, StackedMap
 from operators.testing import assert_linear_map
 from tests.cases import LINEAR_MAPS
 
@@ -40,3 +40,12 @@ def test_matrix_map_checks_its_shapes() -> None:
         MatrixMap(torch.zeros(3))
     with pytest.raises(ValueError, match="in_shape must hold 4 elements"):
         MatrixMap(torch.zeros(3, 4), in_shape=(3, 2))
+
+
+def test_stacked_rays_are_the_firsts_then_the_seconds() -> None:
+    first, second = LINEAR_MAPS["parallel-strip"](torch.float64), LINEAR_MAPS["fan-strip"](torch.float64)
+    image = torch.randn(5, *first.in_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.cat([first(image).flatten(1), second(image).flatten(1)], dim=1)
+    assert torch.equal(StackedMap(first, second)(image), expected)
+    with pytest.raises(ValueError, match="both maps must take the same image"):
+        StackedMap(first, MatrixMap(torch.zeros(3, 4, dtype=torch.float64)))

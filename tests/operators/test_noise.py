@@ -3,29 +3,103 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
+from torch import Tensor
 
-from operators import GaussianNoise
+from operators import GaussianNoise, StackedNoise
+
+PER_RAY = torch.tensor([[0.1, 0.5, 2.0], [1.0, 0.3, 0.7]])
+SHARED = torch.tensor([[1.0, 0.6, 0.1], [0.6, 0.8, 0.3], [0.1, 0.3, 0.5]], dtype=torch.float64)
+ONE_RAY = torch.eye(6, dtype=torch.float64).reshape(6, 2, 3)
+BOTH = pytest.mark.parametrize("variance", [0.25, PER_RAY])
+WITH_VIEWS = pytest.mark.parametrize("shared", [None, SHARED])
 
 
-@pytest.mark.parametrize("variance", [0.25, torch.tensor([[0.1, 0.5, 2.0], [1.0, 0.3, 0.7]])])
-def test_samples_whiten_to_unit_noise(variance: float | torch.Tensor) -> None:
-    noise = GaussianNoise(variance)
+def written_out(variance: float | Tensor, shared: Tensor | None) -> Tensor:
+    """N, (6, 6) float64."""
+    own = torch.diag(torch.as_tensor(variance, dtype=torch.float64).expand(2, 3).reshape(-1))
+    return own if shared is None else own + torch.kron(torch.eye(2, dtype=torch.float64), shared)
+
+
+@BOTH
+@WITH_VIEWS
+def test_apply_is_the_covariance(variance: float | Tensor, shared: Tensor | None) -> None:
+    columns = GaussianNoise(variance, shared).apply(ONE_RAY).reshape(6, 6)
+    torch.testing.assert_close(columns, written_out(variance, shared))
+
+
+@BOTH
+@WITH_VIEWS
+def test_whitening_by_hand(variance: float | Tensor, shared: Tensor | None) -> None:
+    root_inverse = GaussianNoise(variance, shared).whiten(ONE_RAY).reshape(6, 6).mT
+    precision = torch.linalg.inv(written_out(variance, shared))
+    torch.testing.assert_close(root_inverse.mT @ root_inverse, precision, rtol=1e-6, atol=1e-6)
+
+
+@BOTH
+@WITH_VIEWS
+def test_samples_whiten_to_unit_noise(variance: float | Tensor, shared: Tensor | None) -> None:
+    noise = GaussianNoise(variance, shared)
     n = 20_000
     white = noise.whiten(noise.sample((n, 2, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    assert float((white.var(0) - 1).abs().max()) < 5 * (2 / n) ** 0.5
+    covariance = white.reshape(n, 6).mT.cov()
+    assert float((covariance - torch.eye(6)).abs().max()) < 5 * (2 / n) ** 0.5
     assert float(white.mean(0).abs().max()) < 5 / n**0.5
 
 
-@pytest.mark.parametrize("variance", [0.25, torch.tensor([[0.1, 0.5, 2.0], [1.0, 0.3, 0.7]])])
-def test_log_density_is_scipys(variance: float | torch.Tensor) -> None:
+@BOTH
+def test_log_density_is_scipys(variance: float | Tensor) -> None:
     residual = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
     scale = torch.as_tensor(variance).sqrt().numpy()
     expected = np.asarray(norm.logpdf(residual.numpy(), scale=scale)).sum((1, 2))
     np.testing.assert_allclose(GaussianNoise(variance).log_density(residual).numpy(), expected, rtol=1e-5)
 
 
+@BOTH
+def test_log_density_with_shared_errors_is_scipys(variance: float | Tensor) -> None:
+    residual = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = multivariate_normal(np.zeros(6), written_out(variance, SHARED).numpy()).logpdf(residual.reshape(4, 6))
+    np.testing.assert_allclose(GaussianNoise(variance, SHARED).log_density(residual).numpy(), expected)
+
+
+@WITH_VIEWS
+def test_standard_deviation_is_of_single_rays(shared: Tensor | None) -> None:
+    expected = written_out(PER_RAY, shared).diagonal().sqrt().reshape(2, 3)
+    torch.testing.assert_close(GaussianNoise(PER_RAY, shared).standard_deviation(ONE_RAY), expected)
+
+
+@WITH_VIEWS
+def test_further_views_have_the_mean_variance(shared: Tensor | None) -> None:
+    typical = GaussianNoise(PER_RAY, shared).typical()
+    assert typical.variance == pytest.approx(float(PER_RAY.mean()))
+    assert typical.view_covariance is shared
+
+
+def test_stacked_noise_is_block_diagonal() -> None:
+    first, second = GaussianNoise(PER_RAY, SHARED), GaussianNoise(0.25)
+    stacked = StackedNoise(first, second, ((2, 3), (4,)))
+    expected = torch.zeros(10, 10, dtype=torch.float64)
+    expected[:6, :6] = written_out(PER_RAY, SHARED)
+    expected[6:, 6:] = 0.25 * torch.eye(4)
+    unit = torch.eye(10, dtype=torch.float64)
+    torch.testing.assert_close(stacked.apply(unit), expected)
+    root_inverse = stacked.whiten(unit).mT
+    torch.testing.assert_close(root_inverse.mT @ root_inverse, torch.linalg.inv(expected), rtol=1e-6, atol=1e-6)
+    n = 20_000
+    draws = stacked.sample((n, 10), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    white = stacked.whiten(draws)
+    assert float((white.mT.cov() - torch.eye(10)).abs().max()) < 5 * (2 / n) ** 0.5
+    assert stacked.typical().apply(torch.ones(2, 3)).equal(first.typical().apply(torch.ones(2, 3)))
+
+
 @pytest.mark.parametrize("variance", [0.0, -1.0, float("nan"), torch.tensor([[1.0, 0.0]])])
-def test_variance_must_be_positive(variance: float | torch.Tensor) -> None:
+def test_variance_must_be_positive(variance: float | Tensor) -> None:
     with pytest.raises(ValueError, match="variance must be positive"):
         GaussianNoise(variance)
+
+
+def test_shapes_that_disagree_are_named() -> None:
+    with pytest.raises(ValueError, match=r"view_covariance must be \(detector, detector\), got \(2, 3\)"):
+        GaussianNoise(1.0, torch.zeros(2, 3))
+    with pytest.raises(ValueError, match=r"views of 3 detector pixels, got \(2, 4\)"):
+        GaussianNoise(1.0, SHARED).whiten(torch.zeros(2, 4))

@@ -1,4 +1,4 @@
-"""Errors of single rays that come from the pixel grid: an edge inside a pixel is not where any pixel image has it."""
+"""Errors of the rays that no pixel image explains: edges inside pixels, and what is smooth along a view."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from operators import LinearMap
+
+_SMOOTH_LENGTH = 1 / 7  # of the detector
 
 
 def representation_profile(image: Tensor, transform: LinearMap) -> Tensor:
@@ -25,3 +27,13 @@ def representation_profile(image: Tensor, transform: LinearMap) -> Tensor:
     profile = transform(contrast[0, 0].square()).double()
     mean = profile.mean()
     return profile / mean if mean > 0 else torch.ones_like(profile)
+
+
+def smooth_correlation(n_detectors: int) -> Tensor:
+    """Correlation of errors that vary slowly along a view, (detector, detector) float64.
+
+    Beam hardening, scatter and a drifting beam leave views that disagree by a smooth function of the detector. It is
+    drawn as a Gaussian process with the squared-exponential kernel, a seventh of the detector long.
+    """
+    place = torch.arange(n_detectors, dtype=torch.float64) / (_SMOOTH_LENGTH * n_detectors)
+    return torch.exp(-0.5 * (place[:, None] - place).square())

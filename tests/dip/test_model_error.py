@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dip import representation_profile
+from dip import representation_profile, smooth_correlation
 from operators import MatrixMap, RayTransform
 from tests.cases import PARALLEL, SQUARE
 from tests.dip.dense import generator
@@ -46,3 +46,15 @@ def test_units_and_sign_do_not_matter(factor: float) -> None:
 def test_an_image_without_edges_leaves_all_rays_alike() -> None:
     profile = representation_profile(torch.full(SQUARE.shape, 0.7), RayTransform(PARALLEL))
     assert torch.equal(profile, torch.ones_like(profile))
+
+
+@pytest.mark.parametrize("n", [1, 2, 41, 140])
+def test_smooth_errors_are_a_correlation_that_falls_with_distance(n: int) -> None:
+    correlation = smooth_correlation(n)
+    torch.testing.assert_close(correlation.diagonal(), torch.ones(n, dtype=torch.float64))
+    torch.testing.assert_close(correlation, correlation.mT)
+    assert (correlation[0].diff() < 0).all()
+    assert float(torch.linalg.eigvalsh(correlation).min()) > -1e-12 * n
+    # Two pixels a seventh of the detector apart share e^(-1/2) of it.
+    if n == 140:
+        assert float(correlation[30, 50]) == pytest.approx(0.6065, rel=1e-4)

@@ -1,0 +1,107 @@
+"""Learning the variances of the linear model from the scan itself: held-out rays, tempered by the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, SupportsFloat
+
+import torch
+from torch import Tensor
+
+from dip.calibration import calibrate
+from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
+from dip.fit import Fit
+from dip.holdout import Holdout
+from dip.linear_model import LinearModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceSettings:
+    """How the variances are learned.
+
+    Args:
+        method: "held-out" maximises the density of the rays that choose, "exact" the marginal likelihood of those and
+            the fitted rays.
+        fitted_share: with "held-out", what the evidence of all those rays together counts, against the held-out
+            density's 1: a little keeps few held-out rays from finding no prior variance at all.
+        max_rays: fitted rays that are conditioned on meanwhile; time grows with the cube.
+        max_evaluations: of the density, at most about this many.
+
+    Raises:
+        ValueError: numbers out of range.
+    """
+
+    method: Literal["held-out", "exact"] = "held-out"
+    fitted_share: float = 0.001
+    max_rays: int = 2000
+    max_evaluations: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fitted_share <= 1:
+            raise ValueError(f"fitted_share must be from 0 to 1, got {self.fitted_share}")
+        for name in ("max_rays", "max_evaluations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def learn(
+    model: LinearModel,
+    found: Fit,
+    data: Tensor,
+    holdout: Holdout,
+    *,
+    floors: dict[str, float],
+    settings: EvidenceSettings,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> Learned:
+    """Variances of all terms of the model, before any scaling.
+
+    Args:
+        model: linearised at the fit's network.
+        found: the fit, with residuals of the rays that choose by a network that never saw them.
+        data: (angle, detector), dimensionless.
+        holdout: of `data`; the rays that judge are not looked at.
+        floors: least variances by name.
+        settings: what to maximise.
+        on_step: called as (evaluations, max_evaluations, value).
+    """
+    chooses = holdout.chooses.reshape(-1)
+    rays = torch.nonzero(conditioned_on(holdout, settings.max_rays) | chooses)[:, 0]
+    covariance, held = model.covariance.select(rays), chooses[rays]
+    held_residual = found.holdout_residual.reshape(-1).double()[rays]
+    # What the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*.
+    drive = ((data - model.transform(found.image)).reshape(-1).double() + model.response)[rays]
+    noise = float(held_residual[held].square().mean())
+    share = settings.fitted_share * float(held.sum()) / float((~held).sum())
+
+    def objective(variances: dict[str, float]) -> tuple[SupportsFloat, Tensor]:
+        if settings.method == "exact":
+            return log_evidence(covariance, variances, drive)
+        return log_predictive(covariance, variances, held_residual, held, data=drive, share=share)
+
+    return maximise(
+        objective,
+        covariance.start(signal=100 * noise, noise=noise) | {"smooth": noise},
+        floors=floors,
+        max_evaluations=settings.max_evaluations,
+        on_step=on_step,
+    )
+
+
+def temperature(model: LinearModel, found: Fit, learned: Learned, holdout: Holdout) -> float:
+    """Chi-square per choosing ray given all fitted rays: the factor that the variances lack where it is not 1."""
+    rays = torch.nonzero(~holdout.judges.reshape(-1))[:, 0]
+    held = holdout.chooses.reshape(-1)[rays]
+    factor = torch.linalg.cholesky(model.covariance.select(rays).matrix(learned.variances))
+    residual = found.holdout_residual.reshape(-1).double()[rays][held]
+    return calibrate(residual, predictive_factor(factor, held)).chi_square
+
+
+def conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
+    """Fitted rays of evenly spread views, at most `max_rays`: enough to learn a few variances from. (rays,) bool."""
+    views = torch.nonzero(holdout.fitted.any(dim=1))[:, 0]
+    n_kept = max(1, min(len(views), max_rays // holdout.fitted.shape[1]))
+    kept = torch.zeros_like(holdout.fitted)
+    kept[views[torch.linspace(0, len(views) - 1, n_kept).round().long()]] = True
+    return (kept & holdout.fitted).reshape(-1)

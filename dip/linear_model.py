@@ -1,0 +1,175 @@
+"""The scan under the linearised network: y − A x̂ = A J (w − w*) + errors of the rays (arXiv 2404.19157, chapter 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dip.evidence import RayCovariance
+from dip.gram import gram_matrices, ray_jacobian
+from dip.jacobian import NetworkJacobian
+from dip.model_error import representation_profile, smooth_correlation
+from dip.posterior import DensePosterior, SampledPosterior, covariance_root
+from dip.prior import NetworkPrior, PriorKind, weight_groups
+from operators import GaussianNoise, RayTransform
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorSettings:
+    """What images the linearised network holds for possible.
+
+    Args:
+        kind: which weights share a variance, see `weight_groups`.
+        pixel_floor: least standard deviation of a single pixel beside the network's images, as a share of the image's
+            scale, so that no pixel is ever certain.
+        slope_floor: least slope of a sigmoid output, see `NetworkJacobian`.
+
+    Raises:
+        ValueError: numbers out of range.
+    """
+
+    kind: PriorKind = "isotropic"
+    pixel_floor: float = 3e-3
+    slope_floor: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not self.pixel_floor > 0:
+            raise ValueError(f"pixel_floor must be positive, got {self.pixel_floor}")
+        if not self.slope_floor >= 0:
+            raise ValueError(f"slope_floor must be 0 or more, got {self.slope_floor}")
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Least variance by name."""
+        return {"pixels": self.pixel_floor**2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorSettings:
+    """How the posterior is computed.
+
+    Args:
+        method: "dense" (exact, memory grows with the square of the pixels), "samples", or "auto".
+        dense_pixels: up to which "auto" is "dense".
+        n_samples: drawn for the deviation where it is not exact.
+        kept_samples: drawn to be kept.
+        batch: vectors taken through the network at a time; it bounds the memory.
+
+    Raises:
+        ValueError: numbers out of range.
+    """
+
+    method: Literal["auto", "dense", "samples"] = "auto"
+    dense_pixels: int = 2500
+    n_samples: int = 128
+    kept_samples: int = 16
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in {"dense_pixels": 1, "n_samples": 2, "kept_samples": 2, "batch": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    def is_dense(self, n_pixels: int) -> bool:
+        """Whether an image of so many pixels gets its exact covariance."""
+        return self.method == "dense" or (self.method == "auto" and n_pixels <= self.dense_pixels)
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """The rays' covariance term by term, and what the terms are made of.
+
+    Args:
+        jacobian: J at the weights w*.
+        transform: A.
+        groups: which weights share a variance, by name.
+        covariance: of all rays, its variances named after the groups, "pixels" (white in the image), "smooth" (along a
+            view), "representation" and "noise" (of single rays).
+        response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
+    """
+
+    jacobian: NetworkJacobian
+    transform: RayTransform
+    groups: Mapping[str, Tensor]
+    covariance: RayCovariance
+    response: Tensor
+
+    def noise(self, variances: Mapping[str, float]) -> GaussianNoise:
+        """The part of the covariance that is error of the rays."""
+        shape = self.transform.out_shape
+        return GaussianNoise(
+            self.covariance.diagonal(variances).reshape(shape),
+            variances["smooth"] * smooth_correlation(shape[-1]).to(self.response),
+        )
+
+    def prior(self, variances: Mapping[str, float]) -> NetworkPrior:
+        """The part of the covariance that is the image."""
+        by_weight = torch.empty(self.jacobian.in_shape, dtype=torch.float64)
+        for name, index in self.groups.items():
+            by_weight[index] = variances[name]
+        weights = self.jacobian.weights()
+        return NetworkPrior(self.jacobian, by_weight.to(weights), variances["pixels"])
+
+    def posterior(
+        self, variances: Mapping[str, float], mean: Tensor, settings: PosteriorSettings
+    ) -> DensePosterior | SampledPosterior:
+        """What is known of the image once all rays are measured.
+
+        Args:
+            variances: by name, in squared units of `mean`.
+            mean: (row, col).
+            settings: how it is computed.
+        """
+        prior, noise = self.prior(variances), self.noise(variances)
+        if settings.is_dense(mean.numel()):
+            return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
+        return SampledPosterior(
+            self.transform,
+            prior,
+            noise=noise,
+            data_factor=torch.linalg.cholesky(self.covariance.matrix(variances)),
+            mean=mean,
+            n_samples=settings.n_samples,
+            batch=settings.batch,
+        )
+
+
+def linearise(
+    jacobian: NetworkJacobian,
+    transform: RayTransform,
+    image: Tensor,
+    *,
+    kind: PriorKind,
+    relative_noise: Tensor,
+    on_step: Callable[[int, int], None] | None = None,
+) -> LinearModel:
+    """The linear model of all rays, at the price of one vector-Jacobian product a ray.
+
+    Args:
+        jacobian: J.
+        transform: A, image (row, col) -> (angle, detector).
+        image: the network's, (row, col); its edges say where a pixel grid errs.
+        kind: of the prior.
+        relative_noise: (angle, detector) float64, variance of every ray's noise up to a factor that is learned.
+        on_step: called as (rays done, rays).
+    """
+    groups = weight_groups(jacobian, kind)
+    rows = ray_jacobian(jacobian, transform, on_step=on_step)
+    n_views = transform.out_shape[0]
+    one_view = torch.eye(n_views, dtype=torch.float64)
+    matrix = transform.matrix()
+    grams = {
+        **gram_matrices(rows, groups),
+        "pixels": torch.as_tensor((matrix @ matrix.T).toarray()).to(rows.device),
+        "smooth": torch.kron(one_view, smooth_correlation(transform.out_shape[1])).to(rows.device),
+    }
+    diagonals = {
+        "representation": representation_profile(image, transform).reshape(-1),
+        "noise": relative_noise.reshape(-1),
+    }
+    response = (rows @ jacobian.weights()).double()
+    return LinearModel(jacobian, transform, groups, RayCovariance(grams, diagonals), response)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dip import (
+    EvidenceSettings,
+    Fit,
+    Holdout,
+    Learned,
+    UNet,
+    UNetSettings,
+    hold_out,
+    learn,
+    log_evidence,
+    temperature,
+)
+from dip.learning import conditioned_on
+from tests.dip.dense import generator, randn
+from tests.dip.test_linear_model import model, variances
+
+FLOORS = {"pixels": 1e-6}
+HOLDOUT = hold_out((3, 8), 0.2, generator=generator())
+RESIDUAL = torch.where(HOLDOUT.chooses, randn(3, 8, seed=11), 0.0)
+DATA = randn(3, 8, seed=12)
+linear = functools.cache(model)
+
+
+def found(residual: Tensor = RESIDUAL) -> Fit:
+    """A fit of which only the image and the held-out residuals are read."""
+    nothing = torch.zeros(1)
+    network = UNet(UNetSettings(channels=(2,), skip_channels=()), generator=generator())
+    image = torch.zeros(5, 7, dtype=torch.float64)
+    return Fit(network, image, image, 0.0, 0.1, 1, residual, nothing, nothing, nothing)
+
+
+def run(data: Tensor = DATA, *, fit: Fit | None = None, **changes: Any) -> Learned:
+    settings = EvidenceSettings(max_evaluations=15, **changes)
+    return learn(linear(), fit or found(), data, HOLDOUT, floors=FLOORS, settings=settings)
+
+
+@pytest.mark.parametrize("method", ["held-out", "exact"])
+def test_judging_rays_teach_nothing(method: Any) -> None:
+    spoiled = torch.where(HOLDOUT.judges, 100.0, DATA)
+    other = found(RESIDUAL + 100.0 * HOLDOUT.judges)
+    assert run(spoiled, fit=other, method=method).variances == run(method=method).variances
+
+
+def test_without_a_share_only_the_choosing_rays_teach() -> None:
+    changed = torch.where(HOLDOUT.fitted, 5 * DATA, DATA)
+    assert run(changed, fitted_share=0.0).variances == run(fitted_share=0.0).variances
+    assert run(changed, fitted_share=0.5).variances != run(fitted_share=0.5).variances
+
+
+def test_exact_is_the_evidence_of_the_linear_model() -> None:
+    rays = torch.nonzero(~HOLDOUT.judges.reshape(-1))[:, 0]
+    learned = run(method="exact")
+    data = (DATA.reshape(-1) + linear().response)[rays]
+    value, _ = log_evidence(linear().covariance.select(rays), learned.variances, data)
+    assert learned.objective == pytest.approx(float(value))
+
+
+def test_temperature_is_one_where_the_variances_are_right_and_scales_with_the_residual() -> None:
+    right = Learned(variances(linear()), 0.0, 0, converged=True)
+    rays = torch.nonzero(~HOLDOUT.judges.reshape(-1))[:, 0]
+    root = torch.linalg.cholesky(linear().covariance.select(rays).matrix(right.variances))
+    held = HOLDOUT.chooses.reshape(-1)[rays]
+    factors = []
+    for seed in range(400):
+        draw = root @ randn(len(rays), seed=seed)
+        # Residuals are against what the fitted rays predict.
+        prior = root @ root.mT
+        gain = torch.linalg.solve(prior[~held][:, ~held], prior[~held][:, held])
+        residual = torch.zeros(24, dtype=torch.float64)
+        residual[rays[held]] = draw[held] - gain.mT @ draw[~held]
+        factors.append(temperature(linear(), found(residual.reshape(3, 8)), right, HOLDOUT))
+    n = int(held.sum()) * len(factors)
+    assert abs(sum(factors) / len(factors) - 1) < 5 * (2 / n) ** 0.5
+    twice = temperature(linear(), found(2 * residual.reshape(3, 8)), right, HOLDOUT)
+    assert twice == pytest.approx(4 * factors[-1])
+
+
+def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
+    fitted = torch.ones(10, 4, dtype=torch.bool)
+    fitted[3] = False
+    holdout = Holdout(fitted, ~fitted, torch.zeros_like(fitted))
+    kept = conditioned_on(holdout, 13).reshape(10, 4)
+    assert torch.nonzero(kept.any(dim=1))[:, 0].tolist() == [0, 5, 9]
+    assert torch.equal(conditioned_on(holdout, 100), fitted.reshape(-1))
+    assert int(conditioned_on(holdout, 1).sum()) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fitted_share": -0.1}, "fitted_share must be from 0 to 1"),
+        ({"max_rays": 0}, "max_rays must be at least 1"),
+        ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(EvidenceSettings(), **changes)

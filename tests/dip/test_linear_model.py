@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dip import DensePosterior, LinearModel, PosteriorSettings, PriorSettings, SampledPosterior, linearise
+from dip.prior import PriorKind
+from operators import ImageGrid, ParallelBeam, RayTransform
+from tests.cases import network_jacobian
+from tests.dip.dense import conditioned, dense, generator, randn
+
+SHAPE = (5, 7)
+GEOMETRY = ParallelBeam(grid=ImageGrid(shape=SHAPE), angles_rad=(0.1, 0.9, 2.0), n_detectors=8)
+RELATIVE_NOISE = 0.5 + randn(3, 8, seed=3).abs()
+MEAN = randn(*SHAPE, seed=4)
+
+
+def model(kind: PriorKind = "isotropic") -> LinearModel:
+    jacobian = network_jacobian(shape=SHAPE)
+    with torch.no_grad():
+        image = jacobian.network(jacobian.network_input)[0, 0]
+    return linearise(jacobian, RayTransform(GEOMETRY), image, kind=kind, relative_noise=RELATIVE_NOISE)
+
+
+def variances(model: LinearModel) -> dict[str, float]:
+    """Every term another one."""
+    return {name: 0.3 + 0.2 * number for number, name in enumerate(model.covariance.names)}
+
+
+@pytest.mark.parametrize("kind", ["isotropic", "block"])
+def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind) -> None:
+    linear = model(kind)
+    v = variances(linear)
+    matrix = dense(linear.transform)
+    unit = torch.eye(24, dtype=torch.float64).reshape(24, 3, 8)
+    noise = linear.noise(v).apply(unit).reshape(24, 24)
+    assert set(linear.covariance.names) == {*linear.groups, "pixels", "smooth", "representation", "noise"}
+    torch.testing.assert_close(linear.covariance.matrix(v), matrix @ linear.prior(v).covariance() @ matrix.mT + noise)
+
+
+def test_response_is_what_the_weights_themselves_project_to() -> None:
+    linear = model()
+    image = linear.jacobian(linear.jacobian.weights())
+    torch.testing.assert_close(linear.response, linear.transform(image).reshape(-1))
+
+
+@pytest.mark.parametrize(("method", "kind"), [("dense", DensePosterior), ("samples", SampledPosterior)])
+def test_posterior_is_given_all_rays_about_the_mean(method: Any, kind: type) -> None:
+    linear = model()
+    v, matrix = variances(linear), dense(linear.transform)
+    noise = linear.noise(v).apply(torch.eye(24, dtype=torch.float64).reshape(24, 3, 8)).reshape(24, 24)
+    expected = conditioned(linear.prior(v).covariance(), matrix, noise)
+    posterior = linear.posterior(v, MEAN, PosteriorSettings(method=method, n_samples=4000, batch=500))
+    assert isinstance(posterior, kind)
+    assert torch.equal(posterior.mean, MEAN)
+    estimate = posterior.variance(generator=generator())
+    relative: Tensor = estimate.variance / expected.diagonal().reshape(SHAPE) - 1
+    assert float(relative.abs().max()) < (5 * math.sqrt(2 / 4000) if method == "samples" else 1e-8)
+    assert estimate.worst_residual < 1e-9
+
+
+def test_auto_is_dense_up_to_a_size() -> None:
+    settings = PosteriorSettings(dense_pixels=100)
+    assert settings.is_dense(100)
+    assert not settings.is_dense(101)
+    assert PosteriorSettings(method="dense").is_dense(10**6)
+    assert not PosteriorSettings(method="samples").is_dense(1)
+
+
+def test_every_ray_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    jacobian = network_jacobian(shape=SHAPE)
+    linearise(
+        jacobian,
+        RayTransform(GEOMETRY),
+        torch.zeros(SHAPE),
+        kind="isotropic",
+        relative_noise=RELATIVE_NOISE,
+        on_step=lambda done, total: told.append((done, total)),
+    )
+    assert told[-1] == (24, 24)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "message"),
+    [
+        (PriorSettings, {"pixel_floor": 0.0}, "pixel_floor must be positive, got 0"),
+        (PriorSettings, {"slope_floor": -1.0}, "slope_floor must be 0 or more"),
+        (PriorSettings, {"slope_floor": math.nan}, "slope_floor must be 0 or more"),
+        (PosteriorSettings, {"n_samples": 1}, "n_samples must be at least 2, got 1"),
+        (PosteriorSettings, {"batch": 0}, "batch must be at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: Any, changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings(**changes)
