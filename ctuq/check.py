@@ -80,7 +80,11 @@ def _facts(header: SinogramHeader) -> dict[str, str]:
         facts["angles"] = f"{min(header.theta_deg):g}° to {max(header.theta_deg):g}°"
     if header.kind:
         facts["geometry"] = _geometry(header)
-    facts["noise"] = "stated in the file" if header.has_noise_variance else "not stated: learned from the data"
+    facts["noise"] = (
+        "ratios between rays from the file, their scale learned"
+        if header.has_noise_variance
+        else "learned from the data"
+    )
     return {name: value for name, value in facts.items() if value}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -113,7 +114,7 @@ def repeating_command(
 ) -> str:
     """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
     words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
-    words += ["--config", config.name] if config else []
+    words += ["--config", os.path.relpath(config, scan.parent)] if config else []
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--row", str(row)] if row is not None else []
     words += ["--seed", str(seed)]

@@ -81,12 +81,18 @@ def require_feasible(scan: Scan, config: Config) -> None:
 
 
 def available_memory() -> int:
-    """Memory in bytes that may be taken without swapping; the kernel's own estimate counts caches it would give up."""
+    """Memory in bytes that may be taken without swapping: what the kernel estimates, or a container's limit leaves."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        machine = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
+        return min(machine, int(limit) - int(used))
+    except (OSError, ValueError):  # no such limit, or "max"
+        return machine
 
 
 def _size_and_bin(scan: Scan, config: Config) -> tuple[int, int]:

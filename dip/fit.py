@@ -106,7 +106,7 @@ class Fit:
         holdout_residual: (angle, detector), data minus projection by a network that never fitted the rays that chose,
             at those rays; 0 elsewhere.
         steps: (n,) at which the chosen run was looked at.
-        loss: (n,) root mean square residual of the fitted rays, in units of the data.
+        loss: (n,) root mean square residual of the fitted rays weighed by their precision, in units of the data.
         holdout_loss: (n,) the same of the rays that choose.
     """
 
@@ -231,8 +231,9 @@ class _Run:
         device = problem.data.device
         self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
-        precision = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
-        self.weight = torch.where(fitted, precision.sqrt(), 0.0)
+        given = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
+        self.precision = given / given.mean()
+        self.weight = torch.where(fitted, given.sqrt(), 0.0)
         self.misfit = RampMisfit(problem.data.shape[-1], floor)
         self.scale = float(self.misfit(self.weight * problem.data)) or 1.0  # of an empty scan any scale will do
         self.steps: list[int] = []
@@ -275,10 +276,10 @@ class _Run:
         return loss + self.tv_weight * total_variation(image) if self.tv_weight else loss
 
     def _look(self, step: int) -> None:
-        residual = self.problem.residual()
+        squared = self.problem.residual().square() * self.precision
         self.steps.append(step)
-        self.losses.append(float(residual[self.fitted].square().mean().sqrt()))
-        self.holdout_losses.append(float(residual[self.held_out].square().mean().sqrt()))
+        self.losses.append(float(squared[self.fitted].mean().sqrt()))
+        self.holdout_losses.append(float(squared[self.held_out].mean().sqrt()))
         if self.holdout_losses[-1] < self.best_loss:
             self.best_loss, self.best_step = self.holdout_losses[-1], step
             self.best_state = copy.deepcopy(self.problem.network.state_dict())

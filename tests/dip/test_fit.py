@@ -136,6 +136,16 @@ def test_precision_weighs_rays_and_zero_leaves_them_out() -> None:
     torch.testing.assert_close(scaled.image, run().image, rtol=1e-3, atol=1e-3)
 
 
+def test_choosing_rays_count_by_their_precision() -> None:
+    first = torch.zeros(RAYS, dtype=torch.bool)
+    first[0] = True
+    precision = torch.where(first, 1e-6, 1.0)
+    once = changed(refit_steps=0, checkpoints=1)
+    plain, wild = (run(once, data=data, precision=precision) for data in (DATA, torch.where(first, 9.0, DATA)))
+    torch.testing.assert_close(plain.holdout_loss, wild.holdout_loss, rtol=0.02, atol=0)
+    assert float(run(once, data=torch.where(first, 9.0, DATA)).holdout_loss) > 2 * float(run(once).holdout_loss)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
 def test_any_number_of_steps_trains(steps: int) -> None:
     found = run(changed(steps=steps, refit_steps=steps))
