@@ -80,19 +80,24 @@ def require_feasible(scan: Scan, config: Config) -> None:
         raise InputError("\n".join(problems))
 
 
-def available_memory() -> int:
-    """Memory in bytes that may be taken without swapping: what the kernel estimates, or a container's limit leaves."""
+def available_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Memory in bytes that may be taken without swapping: what the kernel estimates, or a container's limit leaves.
+
+    Args:
+        group: the control group's files; its `memory.current` counts files in cache, which the kernel would give up.
+    """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         machine = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    group = Path("/sys/fs/cgroup")
     try:
-        limit, used = ((group / name).read_text(encoding="ascii") for name in ("memory.max", "memory.current"))
-        return min(machine, int(limit) - int(used))
-    except (OSError, ValueError):  # no such limit, or "max"
+        limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        cached = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError, StopIteration):  # no such limit, or "max"
         return machine
+    return max(0, min(machine, limit - used + cached))
 
 
 def _size_and_bin(scan: Scan, config: Config) -> tuple[int, int]:

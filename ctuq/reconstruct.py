@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ctuq.config import Config
-from ctuq.errors import InputError
+from ctuq.errors import CtuqError, InputError
 from ctuq.network_input import network_input
 from ctuq.preparation import prepare, require_feasible
 from ctuq.reconstruction import Provenance, Reconstruction
@@ -52,8 +52,8 @@ def reconstruct(
     """Reconstruct one slice with a standard deviation for every pixel, and check it on held-out rays.
 
     A deep image prior is fitted to the rays, linearised at its weights, and its variances are learned on rays that were
-    held out from the fit and then fitted too (arXiv 2203.00479, 2404.19157). Other held-out rays, which chose nothing
-    and enter neither image nor error bars, judge the error bars.
+    held out from the fit and then fitted too (arXiv 2203.00479, 2404.19157). Other held-out rays, which chose nothing,
+    judge the error bars of a fit without them; then the image is refitted to all.
 
     Args:
         scan: line integrals and geometry.
@@ -64,6 +64,7 @@ def reconstruct(
 
     Raises:
         InputError: a scan or configuration that cannot be reconstructed, or that does not fit into memory.
+        CtuqError: a covariance that is singular in float64.
     """
     config = config or Config()
     watch = _Watch(on_step)
@@ -75,10 +76,16 @@ def reconstruct(
         found = _fit(problem, config, watch)
     with watch.stage("linearise"):
         model = _linearise(problem, found, config, watch)
-    with watch.stage("evidence"):
-        learned, factor = _learn(problem, found, model, config, watch)
-    with watch.stage("posterior"):
-        result = _infer(problem, found, model, learned, factor, config, watch)
+    try:
+        with watch.stage("evidence"):
+            learned, factor = _learn(problem, found, model, config, watch)
+        with watch.stage("posterior"):
+            result = _infer(problem, found, model, learned, factor, config, watch)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise CtuqError(
+            f"expected rays whose covariance can be factorised, got one that is singular to rounding ({error}): try a "
+            "larger prior.pixel_floor, or fewer views (scan.angle_step)"
+        ) from error
     return _assemble(scan, problem, found, learned, result, config, seed, watch)
 
 
@@ -89,7 +96,7 @@ class _Problem:
     scan: Scan
     transform: RayTransform
     data: Tensor  # (angle, detector), mm
-    relative_noise: Tensor  # (angle, detector) float64, mean 1
+    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1: masked rays do not count
     scale: float
     network_input: Tensor  # (1, 1, row, col)
     holdout: Holdout
@@ -149,7 +156,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     scale = config.grid.largest_attenuation or float(np.quantile(start.abs().cpu().numpy(), 0.99)) or 1.0
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
     if isinstance(scan.noise_variance, Tensor):
-        noise = scan.noise_variance.double().cpu() / float(scan.noise_variance.double().mean())
+        noise = scan.noise_variance.double().cpu() * float(scan.noise_variance.double().reciprocal().mean())
     return _Problem(
         scan,
         RayTransform(scan.geometry),
@@ -193,6 +200,7 @@ def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> 
         found.image,
         kind=config.prior.kind,
         relative_noise=problem.relative_noise,
+        smooth_errors=problem.holdout.whole_views,
         on_step=watch.step,
     )
 
@@ -261,7 +269,7 @@ def _assemble(
         "evidence_converged": float(learned.converged),
         **{f"variance_{name}": value for name, value in learned.variances.items()},
     }
-    noise = sum(learned.variances[name] for name in ("noise", "representation", "smooth"))
+    noise = learned.variances["noise"] + learned.variances["representation"]
     return Reconstruction(
         image=result.posterior.mean.float().cpu(),
         std=std.float().cpu(),

@@ -62,7 +62,8 @@ class Reconstruction:
         std: (rows, cols) float32, posterior standard deviation in 1/mm.
         standard_error: (rows, cols) float32, Monte Carlo standard error of `std` in 1/mm; zeros where `std` is exact.
         samples: (n, rows, cols) float32, draws from the posterior in 1/mm.
-        noise_variance: of one line integral, dimensionless².
+        noise_variance: of a single line integral's own error, noise and representation, dimensionless²; the errors that
+            rays of one view share are in `diagnostics`.
         grid: where the pixels are.
         calibration: how the error bars did on held-out rays.
         provenance: where it came from.

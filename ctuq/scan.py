@@ -20,8 +20,8 @@ class Scan:
         sinogram: (angle, detector) line integrals, dimensionless; a tensor (stays on its device) or anything NumPy
             understands. Kept as float32.
         geometry: rays and image grid; its `sinogram_shape` must be the sinogram's.
-        noise_variance: variance of the line integrals, one number or one a ray (angle, detector); None: unknown, to be
-            learned from the data.
+        noise_variance: variance of the line integrals, one number or one a ray (angle, detector); the ratios between
+            rays are used, the scale is learned; None: all alike.
         name: what to call it in files and messages; seeds derive from it.
 
     Raises:

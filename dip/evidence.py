@@ -58,7 +58,8 @@ class RayCovariance:
 
     def start(self, signal: float, noise: float) -> dict[str, float]:
         """Variances with which the grams together explain `signal` and the diagonals together `noise`, per ray."""
-        shares = {name: signal / len(self.grams) / float(gram.diagonal().mean()) for name, gram in self.grams.items()}
+        sizes = {name: float(gram.diagonal().mean()) or 1.0 for name, gram in self.grams.items()}  # 0: a dead layer
+        shares = {name: signal / len(self.grams) / size for name, size in sizes.items()}
         return shares | {name: noise / len(self.diagonals) / float(d.mean()) for name, d in self.diagonals.items()}
 
 

@@ -158,7 +158,7 @@ def fit(
         holdout: rays to train on, rays that choose the setting and the step, and rays to leave to the last image.
         settings: what to try, and how long.
         precision: (angle, detector), relative inverse variance of each ray's noise; equal if left out.
-        on_step: called as (done, total, {"loss", "holdout_loss"}) at every checkpoint.
+        on_step: called as (done, total, {"loss"}) at every checkpoint, with "holdout_loss" while one is held out.
 
     Raises:
         FloatingPointError: no run had a finite loss.
@@ -181,7 +181,7 @@ def fit(
         network.load_state_dict(best.best_state)
         if settings.refit_steps:
             done = len(attempts) * settings.steps + number * settings.refit_steps
-            last = _Run(problem, settings, best.tv_weight, best.floor, rays, holdout.chooses)
+            last = _Run(problem, settings, best.tv_weight, best.floor, rays)
             last.train(settings.refit_steps, settings.learning_rate / 5, done, total, on_step)
 
     refit(holdout.fitted, 0)
@@ -221,10 +221,16 @@ class _Problem:
 
 
 class _Run:
-    """One training run; remembers the weights that predicted the held-out rays best."""
+    """One training run; remembers the weights that predicted the held-out rays best, where any are."""
 
     def __init__(
-        self, problem: _Problem, settings: FitSettings, tv_weight: float, floor: float, fitted: Tensor, held_out: Tensor
+        self,
+        problem: _Problem,
+        settings: FitSettings,
+        tv_weight: float,
+        floor: float,
+        fitted: Tensor,
+        held_out: Tensor | None = None,
     ) -> None:
         self.problem, self.settings, self.tv_weight, self.floor = problem, settings, tv_weight, floor
         self.fitted, self.held_out = fitted, held_out
@@ -232,7 +238,7 @@ class _Run:
         self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
         given = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
-        self.precision = given / given.mean()
+        self.precision = given
         self.weight = torch.where(fitted, given.sqrt(), 0.0)
         self.misfit = RampMisfit(problem.data.shape[-1], floor)
         self.scale = float(self.misfit(self.weight * problem.data)) or 1.0  # of an empty scan any scale will do
@@ -240,7 +246,7 @@ class _Run:
         self.losses: list[float] = []
         self.holdout_losses: list[float] = []
         self.best_loss, self.best_step = math.inf, 0
-        self.best_state = copy.deepcopy(problem.network.state_dict())
+        self.best_state = problem.network.state_dict()
 
     def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep | None) -> None:
         """One cycle of Adam; on_step is told of `done` + step out of `total`."""
@@ -265,7 +271,8 @@ class _Run:
             if step % every == 0 or step == steps:
                 self._look(step)
                 if on_step is not None:
-                    on_step(done + step, total, {"loss": self.losses[-1], "holdout_loss": self.holdout_losses[-1]})
+                    told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
+                    on_step(done + step, total, {name: values[-1] for name, values in told.items() if values})
 
     def _loss(self) -> Tensor:
         problem = self.problem
@@ -276,10 +283,16 @@ class _Run:
         return loss + self.tv_weight * total_variation(image) if self.tv_weight else loss
 
     def _look(self, step: int) -> None:
-        squared = self.problem.residual().square() * self.precision
+        squared = self.problem.residual().square()
         self.steps.append(step)
-        self.losses.append(float(squared[self.fitted].mean().sqrt()))
-        self.holdout_losses.append(float(squared[self.held_out].mean().sqrt()))
+        self.losses.append(self._root_mean_square(squared, self.fitted))
+        if self.held_out is None:
+            return
+        self.holdout_losses.append(self._root_mean_square(squared, self.held_out))
         if self.holdout_losses[-1] < self.best_loss:
             self.best_loss, self.best_step = self.holdout_losses[-1], step
             self.best_state = copy.deepcopy(self.problem.network.state_dict())
+
+    def _root_mean_square(self, squared: Tensor, rays: Tensor) -> float:
+        precision = self.precision[rays]
+        return float(((squared[rays] * precision).sum() / precision.sum()).sqrt())

@@ -16,13 +16,19 @@ class Holdout:
 
     Args:
         fitted: the network is trained on these.
-        chooses: these choose the step, the TV weight and the scale of the error bars, and are then fitted too.
-        judges: these choose nothing; the calibration that is reported is theirs.
+        chooses: these choose the step, the TV weight and the variances behind the error bars, and are then fitted too.
+        judges: these choose nothing; the calibration that is reported is theirs. The final image alone is fitted to
+            them.
     """
 
     fitted: Tensor
     chooses: Tensor
     judges: Tensor
+
+    @property
+    def whole_views(self) -> bool:
+        """Whether views are held out as a whole, so that errors which all rays of a view share can be seen."""
+        return not (self.judges.any(dim=1) & ~self.judges.all(dim=1)).any()
 
     @property
     def judging_views(self) -> Tensor:

@@ -15,6 +15,8 @@ from dip.fit import Fit
 from dip.holdout import Holdout
 from dip.linear_model import LinearModel
 
+_LEAST_NOISE = 1e-6  # of the mean square of the held-out residuals
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceSettings:
@@ -23,9 +25,9 @@ class EvidenceSettings:
     Args:
         method: "held-out" maximises the density of the rays that choose, "exact" the marginal likelihood of those and
             the fitted rays.
-        fitted_share: with "held-out", what the evidence of all those rays together counts, against the held-out
-            density's 1: a little keeps few held-out rays from finding no prior variance at all.
-        max_rays: fitted rays that are conditioned on meanwhile; time grows with the cube.
+        fitted_share: with "held-out", what the evidence of fitted and choosing rays together counts, against the
+            held-out density's 1: a little keeps few held-out rays from finding no prior variance at all.
+        max_rays: fitted rays that are conditioned on meanwhile, but at least one view; time grows with the cube.
         max_evaluations: of the density, at most about this many.
 
     Raises:
@@ -35,11 +37,13 @@ class EvidenceSettings:
     method: Literal["held-out", "exact"] = "held-out"
     fitted_share: float = 0.001
     max_rays: int = 2000
-    max_evaluations: int = 20
+    max_evaluations: int = 40
 
     def __post_init__(self) -> None:
         if not 0 <= self.fitted_share <= 1:
             raise ValueError(f"fitted_share must be from 0 to 1, got {self.fitted_share}")
+        if self.method not in ("held-out", "exact"):
+            raise ValueError(f"method must be held-out or exact, got {self.method!r}")
         for name in ("max_rays", "max_evaluations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -72,36 +76,49 @@ def learn(
     held_residual = found.holdout_residual.reshape(-1).double()[rays]
     # What the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*.
     drive = ((data - model.transform(found.image)).reshape(-1).double() + model.response)[rays]
-    noise = float(held_residual[held].square().mean())
-    share = settings.fitted_share * float(held.sum()) / float((~held).sum())
+    noise = _weighted_mean_square(held_residual[held], covariance.diagonals["noise"][held]) or 1.0
+    share = settings.fitted_share * float(held.sum()) / len(rays)
 
     def objective(variances: dict[str, float]) -> tuple[SupportsFloat, Tensor]:
         if settings.method == "exact":
             return log_evidence(covariance, variances, drive)
         return log_predictive(covariance, variances, held_residual, held, data=drive, share=share)
 
+    start = covariance.start(signal=100 * noise, noise=noise)
+    if "smooth" in start:
+        start["smooth"] = noise  # it is no part of the signal
     return maximise(
         objective,
-        covariance.start(signal=100 * noise, noise=noise) | {"smooth": noise},
-        floors=floors,
+        start,
+        # Without noise K may be singular, and data that fit to the last digit are no reason to believe it.
+        floors={"noise": _LEAST_NOISE * noise, **floors},
         max_evaluations=settings.max_evaluations,
         on_step=on_step,
     )
 
 
 def temperature(model: LinearModel, found: Fit, learned: Learned, holdout: Holdout) -> float:
-    """Chi-square per choosing ray given all fitted rays: the factor that the variances lack where it is not 1."""
+    """Chi-square per choosing ray given all fitted rays: the factor that the variances lack where it is not 1.
+
+    Two rays that came out just as expected are counted in, so that very few rays cannot move it far.
+    """
     rays = torch.nonzero(~holdout.judges.reshape(-1))[:, 0]
     held = holdout.chooses.reshape(-1)[rays]
     factor = torch.linalg.cholesky(model.covariance.select(rays).matrix(learned.variances))
     residual = found.holdout_residual.reshape(-1).double()[rays][held]
-    return calibrate(residual, predictive_factor(factor, held)).chi_square
+    chi_square = calibrate(residual, predictive_factor(factor, held)).chi_square
+    return (len(residual) * chi_square + 2) / (len(residual) + 2)
 
 
 def conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
-    """Fitted rays of evenly spread views, at most `max_rays`: enough to learn a few variances from. (rays,) bool."""
+    """Fitted rays of evenly spread views, at most `max_rays` but a view: enough for a few variances. (rays,) bool."""
     views = torch.nonzero(holdout.fitted.any(dim=1))[:, 0]
     n_kept = max(1, min(len(views), max_rays // holdout.fitted.shape[1]))
     kept = torch.zeros_like(holdout.fitted)
     kept[views[torch.linspace(0, len(views) - 1, n_kept).round().long()]] = True
     return (kept & holdout.fitted).reshape(-1)
+
+
+def _weighted_mean_square(residual: Tensor, relative_variance: Tensor) -> float:
+    """Rays that are hardly known, or masked by a large variance, hardly count."""
+    return float((residual.square() / relative_variance).sum() / (1 / relative_variance).sum())

@@ -1,10 +1,10 @@
-"""The scan under the linearised network: y − A x̂ = A J (w − w*) + errors of the rays (arXiv 2404.19157, chapter 7)."""
+"""The scan under the linearised network: y − A x̂ = A (J (w − w*) + e) + errors (arXiv 2404.19157, chapter 7)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class PriorSettings:
             raise ValueError(f"pixel_floor must be positive, got {self.pixel_floor}")
         if not self.slope_floor >= 0:
             raise ValueError(f"slope_floor must be 0 or more, got {self.slope_floor}")
+        if self.kind not in get_args(PriorKind):
+            raise ValueError(f"kind must be one of {get_args(PriorKind)}, got {self.kind!r}")
 
     @property
     def floors(self) -> dict[str, float]:
@@ -73,6 +75,8 @@ class PosteriorSettings:
         for name, least in {"dense_pixels": 1, "n_samples": 2, "kept_samples": 2, "batch": 1}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.method not in ("auto", "dense", "samples"):
+            raise ValueError(f"method must be auto, dense or samples, got {self.method!r}")
 
     def is_dense(self, n_pixels: int) -> bool:
         """Whether an image of so many pixels gets its exact covariance."""
@@ -88,7 +92,7 @@ class LinearModel:
         transform: A.
         groups: which weights share a variance, by name.
         covariance: of all rays, its variances named after the groups, "pixels" (white in the image), "smooth" (along a
-            view), "representation" and "noise" (of single rays).
+            view; absent where views cannot show it), "representation" and "noise" (of single rays).
         response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
     """
 
@@ -101,10 +105,10 @@ class LinearModel:
     def noise(self, variances: Mapping[str, float]) -> GaussianNoise:
         """The part of the covariance that is error of the rays."""
         shape = self.transform.out_shape
-        return GaussianNoise(
-            self.covariance.diagonal(variances).reshape(shape),
-            variances["smooth"] * smooth_correlation(shape[-1]).to(self.response),
-        )
+        shared = None
+        if "smooth" in self.covariance.grams:
+            shared = variances["smooth"] * smooth_correlation(shape[-1]).to(self.response)
+        return GaussianNoise(self.covariance.diagonal(variances).reshape(shape), shared)
 
     def prior(self, variances: Mapping[str, float]) -> NetworkPrior:
         """The part of the covariance that is the image."""
@@ -145,6 +149,7 @@ def linearise(
     *,
     kind: PriorKind,
     relative_noise: Tensor,
+    smooth_errors: bool,
     on_step: Callable[[int, int], None] | None = None,
 ) -> LinearModel:
     """The linear model of all rays, at the price of one vector-Jacobian product a ray.
@@ -155,18 +160,20 @@ def linearise(
         image: the network's, (row, col); its edges say where a pixel grid errs.
         kind: of the prior.
         relative_noise: (angle, detector) float64, variance of every ray's noise up to a factor that is learned.
+        smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
+            neighbours of a ray are fitted, such an error and the image explain each other.
         on_step: called as (rays done, rays).
     """
     groups = weight_groups(jacobian, kind)
     rows = ray_jacobian(jacobian, transform, on_step=on_step)
-    n_views = transform.out_shape[0]
-    one_view = torch.eye(n_views, dtype=torch.float64)
     matrix = transform.matrix()
     grams = {
         **gram_matrices(rows, groups),
         "pixels": torch.as_tensor((matrix @ matrix.T).toarray()).to(rows.device),
-        "smooth": torch.kron(one_view, smooth_correlation(transform.out_shape[1])).to(rows.device),
     }
+    if smooth_errors:
+        one_view = torch.eye(transform.out_shape[0], dtype=torch.float64)
+        grams["smooth"] = torch.kron(one_view, smooth_correlation(transform.out_shape[1])).to(rows.device)
     diagonals = {
         "representation": representation_profile(image, transform).reshape(-1),
         "noise": relative_noise.reshape(-1),

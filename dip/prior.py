@@ -40,8 +40,8 @@ class NetworkPrior:
 
     Args:
         jacobian: J.
-        weight_variance: diagonal of Σ, (P,), of the dimensionless image.
-        pixel_variance: τ², of the dimensionless image.
+        weight_variance: diagonal of Σ, (P,), in squared units of the image.
+        pixel_variance: τ², in squared units of the image.
     """
 
     def __init__(self, jacobian: NetworkJacobian, weight_variance: Tensor, pixel_variance: float) -> None:

@@ -58,8 +58,14 @@ class GaussianNoise:
                 f"such values in all: give rays to be ignored a large variance"
             )
         shared = self.view_covariance
-        if shared is not None and (shared.ndim != 2 or shared.shape[0] != shared.shape[1]):
-            raise ValueError(f"view_covariance must be (detector, detector), got {tuple(shared.shape)}")
+        if shared is None:
+            return
+        if shared.ndim != 2 or shared.shape[0] != shared.shape[1] or not shared.isfinite().all():
+            raise ValueError(f"view_covariance must be (detector, detector) and finite, got {tuple(shared.shape)}")
+        if variance.ndim and variance.shape[-1] not in (1, len(shared)):
+            raise ValueError(
+                f"view_covariance and variance must have the same detector, got {len(shared)} and {variance.shape[-1]}"
+            )
 
     def standard_deviation(self, like: Tensor) -> Tensor:
         """Of single rays, scalar or (angle, detector), in the dtype and on the device of `like`."""
@@ -91,20 +97,13 @@ class GaussianNoise:
         own = residual * torch.as_tensor(self.variance, dtype=residual.dtype, device=residual.device)
         return own if self.view_covariance is None else own + residual @ self.view_covariance.to(residual)
 
-    def log_density(self, residual: Tensor) -> Tensor:
-        """Log density of whole sinograms, in nats: (*batch, angle, detector) -> (*batch)."""
-        if self.view_covariance is None:
-            spread = self.standard_deviation(residual).log().expand(residual.shape[-2:]).sum()
-        else:
-            logs = self._root.diagonal(dim1=-2, dim2=-1).log().to(residual)
-            spread = logs.expand(residual.shape[-2:]).sum()
-        size = residual.shape[-1] * residual.shape[-2]
-        squared: Tensor = self.whiten(residual).square().sum((-2, -1))
-        return -0.5 * squared - spread - 0.5 * size * math.log(2 * math.pi)
-
     def typical(self) -> GaussianNoise:
-        """The noise of further views like these: the mean variance, and the same view covariance."""
-        return GaussianNoise(float(torch.as_tensor(self.variance).double().mean()), self.view_covariance)
+        """The noise of further views like these: the harmonic mean of the variances, and the same view covariance.
+
+        The harmonic mean, because rays to be ignored have a large variance, and say nothing of those to come.
+        """
+        precision = torch.as_tensor(self.variance).double().reciprocal().mean()
+        return GaussianNoise(float(1 / precision), self.view_covariance)
 
     @cached_property
     def _root(self) -> Tensor:
@@ -155,8 +154,8 @@ class StackedNoise:
         return self._by_part(residual, lambda noise, part: noise.apply(part))
 
     def typical(self) -> Noise:
-        """That of the first."""
-        return self._parts[0][0].typical()
+        """That of the second, the later one."""
+        return self._parts[1][0].typical()
 
     def _by_part(self, residual: Tensor, act: Callable[[Noise, Tensor], Tensor]) -> Tensor:
         batch = residual.shape[:-1]

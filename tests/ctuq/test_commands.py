@@ -42,6 +42,17 @@ def test_reconstruct_writes_result_picture_and_report(
     assert "fit" not in said.out
 
 
+def test_the_command_that_repeats_it_finds_the_configuration(
+    fake: FakeReconstruct, scan: Path, out: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "settings" / "quick.yaml"
+    config.parent.mkdir()
+    config.write_text("grid: {size: 16}")
+    assert main(["reconstruct", str(scan), "--out", str(out), "--config", str(config), "--no-report"]) == 0
+    words = read_result(out).provenance.command.split()
+    assert (scan.parent / words[words.index("--config") + 1]).resolve() == config.resolve()
+
+
 def test_no_report_writes_the_result_only(fake: FakeReconstruct, scan: Path, out: Path) -> None:
     assert main(["reconstruct", str(scan), "--out", str(out), "--no-report"]) == 0
     assert names(out) == ["r.h5"]

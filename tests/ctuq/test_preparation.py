@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,18 @@ def test_what_fits_has_no_problems(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_available_memory_is_what_this_machine_has() -> None:
     assert 0 < preparation.available_memory() < 2**50
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("3000000\n", 2_250_000), ("1000\n", 0)])
+def test_a_containers_limit_counts_but_for_files_in_cache(tmp_path: Path, limit: str, expected: int) -> None:
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.stat").write_text("anon 700000\ninactive_file 250000\n")
+    assert preparation.available_memory(tmp_path) == expected
+
+
+def test_a_container_without_a_limit_has_the_machines_memory(tmp_path: Path) -> None:
+    for name, text in {"memory.max": "max\n", "memory.current": "1\n", "memory.stat": "inactive_file 0\n"}.items():
+        (tmp_path / name).write_text(text)
+    assert preparation.available_memory(tmp_path) > 10**8
+    assert preparation.available_memory(tmp_path / "none") > 10**8

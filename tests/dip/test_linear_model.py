@@ -19,11 +19,13 @@ RELATIVE_NOISE = 0.5 + randn(3, 8, seed=3).abs()
 MEAN = randn(*SHAPE, seed=4)
 
 
-def model(kind: PriorKind = "isotropic") -> LinearModel:
+def model(kind: PriorKind = "isotropic", *, smooth_errors: bool = True) -> LinearModel:
     jacobian = network_jacobian(shape=SHAPE)
     with torch.no_grad():
         image = jacobian.network(jacobian.network_input)[0, 0]
-    return linearise(jacobian, RayTransform(GEOMETRY), image, kind=kind, relative_noise=RELATIVE_NOISE)
+    return linearise(
+        jacobian, RayTransform(GEOMETRY), image, kind=kind, relative_noise=RELATIVE_NOISE, smooth_errors=smooth_errors
+    )
 
 
 def variances(model: LinearModel) -> dict[str, float]:
@@ -32,13 +34,15 @@ def variances(model: LinearModel) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "block"])
-def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind) -> None:
-    linear = model(kind)
+@pytest.mark.parametrize("smooth_errors", [True, False])
+def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind, smooth_errors: bool) -> None:
+    linear = model(kind, smooth_errors=smooth_errors)
     v = variances(linear)
     matrix = dense(linear.transform)
     unit = torch.eye(24, dtype=torch.float64).reshape(24, 3, 8)
     noise = linear.noise(v).apply(unit).reshape(24, 24)
-    assert set(linear.covariance.names) == {*linear.groups, "pixels", "smooth", "representation", "noise"}
+    smooth = {"smooth"} if smooth_errors else set()
+    assert set(linear.covariance.names) == {*linear.groups, "pixels", "representation", "noise"} | smooth
     torch.testing.assert_close(linear.covariance.matrix(v), matrix @ linear.prior(v).covariance() @ matrix.mT + noise)
 
 
@@ -80,6 +84,7 @@ def test_every_ray_is_told() -> None:
         torch.zeros(SHAPE),
         kind="isotropic",
         relative_noise=RELATIVE_NOISE,
+        smooth_errors=True,
         on_step=lambda done, total: told.append((done, total)),
     )
     assert told[-1] == (24, 24)
@@ -91,10 +96,12 @@ def test_every_ray_is_told() -> None:
         (PriorSettings, {"pixel_floor": 0.0}, "pixel_floor must be positive, got 0"),
         (PriorSettings, {"slope_floor": -1.0}, "slope_floor must be 0 or more"),
         (PriorSettings, {"slope_floor": math.nan}, "slope_floor must be 0 or more"),
+        (PriorSettings, {"kind": "layered"}, "kind must be one of .* got 'layered'"),
+        (PosteriorSettings, {"method": "cg"}, "method must be auto, dense or samples, got 'cg'"),
         (PosteriorSettings, {"n_samples": 1}, "n_samples must be at least 2, got 1"),
         (PosteriorSettings, {"batch": 0}, "batch must be at least 1"),
     ],
 )
-def test_wrong_settings_are_refused(settings: Any, changes: dict[str, float], message: str) -> None:
+def test_wrong_settings_are_refused(settings: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings(**changes)

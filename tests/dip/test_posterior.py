@@ -158,11 +158,21 @@ def test_observing_is_conditioning_on_both(seed: int, variance: float | Tensor, 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_new_views_are_as_noisy_as_the_old_unless_said(seed: int) -> None:
     first, two = model(seed), MatrixMap(MORE.matrix[:2], in_shape=SHAPE, out_shape=(1, 2))
-    own = first.noise.mean() * torch.eye(2, dtype=torch.float64)
+    own = torch.eye(2, dtype=torch.float64) / first.noise.reciprocal().mean()
     noise = stacked(first.noise_covariance, own if first.shared is None else own + first.shared)
     expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix[:2]]), noise)
     for posterior in (first.dense(), first.sampled()):
         torch.testing.assert_close(posterior.observing(two).covariance(), expected)
+
+
+def test_later_views_are_like_the_last() -> None:
+    first, two = model(), MatrixMap(MORE.matrix[:2], in_shape=SHAPE, out_shape=(1, 2))
+    noise = stacked(first.noise_covariance, 0.7 * torch.eye(4, dtype=torch.float64))
+    rays = torch.cat([first.seen, MORE.matrix[:2], MORE.matrix[:2]])
+    expected = conditioned(first.factor @ first.factor.mT, rays, noise)
+    for posterior in (first.dense(), first.sampled()):
+        richer = posterior.observing(two, noise=GaussianNoise(0.7)).observing(two)
+        torch.testing.assert_close(richer.covariance(), expected)
 
 
 def test_observing_twice_in_either_order_is_the_same() -> None:
