@@ -12,22 +12,23 @@ PYTHON ?= python3
 PIP_INSTALL_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.ready
+READY := $(VENV)/.ready
+TOOLS := $(VENV)/.ready-tools
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_INSTALL_FLAGS)
 
 .PHONY: demo test test-slow lint clean
 .DELETE_ON_ERROR:
 
-demo: $(STAMP)
+demo: $(READY)
 	$(BIN)/ctuq demo --out demo-out --force
 
-test: $(STAMP)
+test: $(TOOLS)
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(STAMP)
+test-slow: $(TOOLS)
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -37,9 +38,9 @@ clean:
 	rm -rf demo-out build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# The stamp is written last, so an interrupted set-up is taken up again. torch goes in first and pinned: resolved
+# The stamps are written last, so an interrupted set-up is taken up again. torch goes in first and pinned: resolved
 # together with the rest, pip may settle on a build that brings gigabytes of CUDA packages.
-$(STAMP): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "ctuq needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -1)."; \
 	  echo "Install a newer one and name it: make PYTHON=python3.12 ..."; exit 1; }
@@ -48,7 +49,12 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "Could not make $(VENV): on Debian and Ubuntu the package python3-venv is needed."; exit 1; }
 	@echo "== set-up 2/3: torch (the largest download)"
 	@$(PIP_INSTALL) "torch==2.13.0"
-	@echo "== set-up 3/3: ctuq, its other dependencies, test and lint tools"
-	@$(PIP_INSTALL) -e '.[test,lint]'
+	@echo "== set-up 3/3: ctuq and its other dependencies"
+	@$(PIP_INSTALL) -e .
 	@touch $@
 	@echo "== set-up done"
+
+$(TOOLS): $(READY)
+	@echo "== set-up: tools for tests and style"
+	@$(PIP_INSTALL) -e '.[test,lint]'
+	@touch $@

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from types import FrameType
 
@@ -23,8 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A batch system's request to stop is an interruption too: no half file is left.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        # torch says so of every sparse matrix; ours are two-dimensional and tested.
-        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
         from ctuq.commands import app  # noqa: PLC0415  takes seconds, during which Ctrl-C should be well-behaved
 
         app(args=None if arguments is None else list(arguments), prog_name="ctuq")

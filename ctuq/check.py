@@ -75,7 +75,9 @@ def _facts(header: SinogramHeader) -> dict[str, str]:
     facts = {"file": str(header.path), "name": header.name, "source": header.source, "licence": header.licence}
     if len(header.shape) == 3:
         views, rows, detectors = header.shape
-        facts["data"] = f"{views} views × {rows} rows × {detectors} detector pixels, {_units(header)}"
+        facts["data"] = (
+            f"{views} views × {rows} row{'s' if rows > 1 else ''} × {detectors} detector pixels, {_units(header)}"
+        )
     if header.theta_deg:
         facts["angles"] = f"{min(header.theta_deg):g}° to {max(header.theta_deg):g}°"
     if header.kind:

@@ -1,5 +1,6 @@
 """The commands and their options. What they do is in `ctuq.jobs`, how they end in `ctuq.outcome`."""
 
+import importlib.metadata
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ctuq {importlib.metadata.version('ctuq')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options of ctuq itself."""
 
 
 class Device(StrEnum):

@@ -79,7 +79,9 @@ def load_config(source: str | Path | Mapping[str, object] | None = None, *, over
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(problem) for problem in error.errors())) from error
+        place = f"{source}: " if isinstance(source, (str, Path)) else ""
+        message = "\n".join(place + _explain(problem) for problem in error.errors())
+    raise InputError(message)  # pydantic's own error says the same in its words
 
 
 def _values(source: str | Path | Mapping[str, object] | None) -> dict[str, Any]:

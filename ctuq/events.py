@@ -66,6 +66,8 @@ class TerminalEvents:
         if not self._console.is_terminal:
             self._lines.step(stage, done, total, text)
             return
+        if not text and stage in self._tasks:
+            text = self._bars.tasks[self._tasks[stage]].fields["info"]
         if stage not in self._tasks:
             self._bars.start()
             self._tasks[stage] = self._bars.add_task(stage, total=total, info="")
@@ -88,7 +90,8 @@ class TerminalEvents:
 
     def close(self) -> None:
         """Leave the bars as they stand."""
-        self._bars.stop()
+        if self._tasks:  # bars that never began would leave an empty line
+            self._bars.stop()
 
 
 class _StageLines:
@@ -105,7 +108,7 @@ class _StageLines:
         began = self._began.setdefault(stage, now)
         if first or done == total or now - self._last > _SECONDS_BETWEEN_LINES:
             self._last = now
-            line = f"{stage}: {done} of {total}, {now - began:.0f} s{', ' if text else ''}{text}"
+            line = f"{stage}: {done} of {total}, {now - began:.0f} s{', ' if text else ''}{text}" if done else stage
             self._console.print(line, markup=False, soft_wrap=True)
 
 

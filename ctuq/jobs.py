@@ -65,8 +65,7 @@ def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
     config = load_config(request.config, overrides=request.overrides)
     scan = read_scan(request.scan, row=config.scan.row)
     found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
-    provenance = replace(found.provenance, input_path=request.scan.name, command=request.command)
-    found = replace(found, provenance=provenance)
+    found = replace(found, provenance=replace(found.provenance, command=request.command))
     _write(found, request, events)
     events.finished(found)
     return found

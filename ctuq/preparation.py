@@ -65,7 +65,8 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     available = available_memory()
     if cost.memory_bytes > available:
         fitting = _largest_size(scan, config, available)
-        advice = f"choose grid.size up to {fitting}" if fitting else "use fewer views (scan.angle_step)"
+        fewer = "use fewer views (scan.angle_step)"
+        advice = f"choose grid.size up to {fitting}, or {fewer}" if fitting else fewer
         problems.append(
             f"expected a reconstruction that fits into the {available / 1e9:.1f} GB of free memory, got grid.size "
             f"{size} with {n_rays:,} rays, which takes about {cost.memory_bytes / 1e9:.1f} GB: {advice}"

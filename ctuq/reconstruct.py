@@ -119,6 +119,7 @@ class _Watch:
         self.seconds: dict[str, float] = {}
         self._on_step = on_step
         self._stage = ""
+        self._complete = False
 
     def stage(self, name: str) -> _Watch:
         self._stage = name
@@ -128,10 +129,13 @@ class _Watch:
         self._entered = time.perf_counter()
         self.step(0, 1)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.seconds[self._stage] = time.perf_counter() - self._entered
+        if kind is None and not self._complete:  # a search may end before its limit
+            self.step(1, 1)
 
     def step(self, done: int, total: int, info: Mapping[str, float] | None = None) -> None:
+        self._complete = done == total
         if self._on_step is not None:
             self._on_step(self._stage, done, total, info or {})
 
@@ -306,7 +310,7 @@ def _notes(learned: Learned, residual: float, n_samples: int) -> tuple[str, ...]
 def _provenance(scan: Scan, config: Config, seed: int, watch: _Watch, notes: tuple[str, ...]) -> Provenance:
     return Provenance(
         scan_name=scan.name,
-        input_path="",
+        input_path=scan.file_name,
         input_sha256=scan.sha256,
         config=config.as_json(),
         seed=seed,

@@ -27,7 +27,7 @@ class Provenance:
         start_time: when the work began, with a time zone.
         end_time: when it ended, with a time zone.
         stage_seconds: wall-clock seconds by stage, in the order they ran.
-        command: the ctuq command that repeats it.
+        command: the ctuq command that repeats it; empty for one made from Python.
         notes: warnings, the most important first.
 
     Raises:

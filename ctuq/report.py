@@ -15,6 +15,23 @@ from ctuq.summary import summarise
 from ctuq.verdict import RULE
 from ctuq.whole_file import written_whole
 
+_MEANINGS = {
+    "chosen_step": "training steps that the held-out rays chose",
+    "tv_weight": "weight of total variation that they chose",
+    "misfit_floor": "misfit below which the fit was stopped (inf: held-out rays decided alone)",
+    "image_scale_per_mm": "image in units of, 1/mm",
+    "n_variance_samples": "samples behind the deviation (0: exact)",
+    "worst_sample_residual": "largest relative residual of a sample's solve",
+    "log_density": "log density of the choosing rays, and a share of the evidence",
+    "evidence_evaluations": "evaluations spent on the variances",
+    "evidence_converged": "variances at their optimum (1) or still improving (0)",
+    "variance_noise": "variance of noise of one ray, in scaled units",
+    "variance_smooth": "variance of errors that rays of one view share",
+    "variance_representation": "variance of representation errors",
+    "variance_pixels": "variance of a pixel beyond the network",
+    "variance_weights": "variance of the weights",
+}
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -78,6 +95,7 @@ def _stages(reconstruction: Reconstruction) -> list[Stage]:
 
 
 def _numbers(reconstruction: Reconstruction) -> list[tuple[str, str]]:
-    """Names and values for the table of diagnostics, readable: `tv_weight` becomes "tv weight"."""
+    """Meanings and values for the table of diagnostics; the name stands for itself where a block of weights has one."""
     noise = [("noise, standard deviation of a line integral", f"{reconstruction.noise_variance**0.5:.4g}")]
-    return noise + [(name.replace("_", " "), f"{value:.6g}") for name, value in reconstruction.diagnostics.items()]
+    numbers = reconstruction.diagnostics.items()
+    return noise + [(_MEANINGS.get(name, name.replace("_", " ")), f"{value:.6g}") for name, value in numbers]

@@ -1,7 +1,7 @@
 """One slice's measurement: line integrals, where they were taken, and how noisy they are."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ class Scan:
         noise_variance: variance of the line integrals, one number or one a ray (angle, detector); the ratios between
             rays are used, the scale is learned; None: all alike.
         name: what to call it in files and messages; seeds derive from it.
+        file_name: of the file it was read from, without its folder; empty for a scan made in memory.
 
     Raises:
         InputError: shapes that disagree, NaN or infinite line integrals, a variance that is not positive and finite.
@@ -32,6 +33,7 @@ class Scan:
     geometry: ParallelBeam | FanBeam
     noise_variance: float | Tensor | None
     name: str
+    file_name: str
 
     def __init__(
         self,
@@ -39,6 +41,8 @@ class Scan:
         geometry: ParallelBeam | FanBeam,
         noise_variance: float | Tensor | ArrayLike | None = None,
         name: str = "scan",
+        *,
+        file_name: str = "",
     ) -> None:
         values = _as_float32(sinogram)
         _check_sinogram(values, geometry.sinogram_shape)
@@ -48,6 +52,7 @@ class Scan:
         object.__setattr__(self, "geometry", geometry)
         object.__setattr__(self, "noise_variance", variance)
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "file_name", file_name)
 
     @property
     def sha256(self) -> str:
@@ -78,7 +83,8 @@ class Scan:
             variance = _bin_means(variance, factor, n_bins) / factor
         elif variance is not None:
             variance = variance / factor
-        return Scan(_bin_means(self.sinogram, factor, n_bins), self.geometry.binned(factor), variance, self.name)
+        sinogram = _bin_means(self.sinogram, factor, n_bins)
+        return replace(self, sinogram=sinogram, geometry=self.geometry.binned(factor), noise_variance=variance)
 
     def every(self, step: int) -> "Scan":
         """The scan with views 0, step, 2·step, … only.
@@ -90,7 +96,7 @@ class Scan:
             raise InputError(f"expected an angle step of at least 1, got {step}: 1 keeps every view, 2 every other")
         variance = self.noise_variance[::step] if isinstance(self.noise_variance, Tensor) else self.noise_variance
         geometry = self.geometry.select(range(0, self.geometry.n_angles, step))
-        return Scan(self.sinogram[::step], geometry, variance, self.name)
+        return replace(self, sinogram=self.sinogram[::step], geometry=geometry, noise_variance=variance)
 
     def on_grid(self, grid: ImageGrid) -> "Scan":
         """The same rays, to be reconstructed on another image grid.
@@ -102,7 +108,7 @@ class Scan:
             geometry = self.geometry.with_grid(grid)
         except ValueError as error:
             raise InputError(str(error)) from error
-        return Scan(self.sinogram, geometry, self.noise_variance, self.name)
+        return replace(self, geometry=geometry)
 
 
 def _as_float32(values: Tensor | ArrayLike) -> Tensor:

@@ -56,7 +56,7 @@ def read_scan(
         variance = _noise_variance(file, index) if header.has_noise_variance else None
     name = header.name if n_rows == 1 else f"{header.name} row {index}"
     try:
-        return Scan(sinogram, header.geometry(size, pixel_mm), variance, name)
+        return Scan(sinogram, header.geometry(size, pixel_mm), variance, name, file_name=path.name)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -107,14 +108,17 @@ class _MatrixPair:
             matrix = self.matrix.T.tocsr() if transposed else self.matrix
             # MKL and cuSPARSE take 32-bit indices as they are; 64-bit ones are converted at every product.
             index = torch.int32 if matrix.nnz < 2**31 else torch.int64
-            self._csr[key] = torch.sparse_csr_tensor(
-                torch.as_tensor(matrix.indptr).to(index),
-                torch.as_tensor(matrix.indices).to(index),
-                torch.as_tensor(matrix.data).to(dtype),
-                size=matrix.shape,
-                device=device,
-                check_invariants=False,
-            )
+            with warnings.catch_warnings():
+                # torch says once that sparse CSR is in beta; products with two-dimensional ones are all that is used.
+                warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+                self._csr[key] = torch.sparse_csr_tensor(
+                    torch.as_tensor(matrix.indptr).to(index),
+                    torch.as_tensor(matrix.indices).to(index),
+                    torch.as_tensor(matrix.data).to(dtype),
+                    size=matrix.shape,
+                    device=device,
+                    check_invariants=False,
+                )
         return self._csr[key]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from dataclasses import replace
@@ -95,8 +96,9 @@ def test_json_gives_one_event_a_line(
 
 def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(scan), "--set", "grid.size=16"]) == 0
-    said = capsys.readouterr().out
-    for words in ("12 views × 1 rows × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
+    said, errors = capsys.readouterr()
+    assert errors == ""
+    for words in ("12 views × 1 row × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
         assert words in said
 
 
@@ -156,3 +158,8 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"Example: ctuq {command}" in ended.output
     if command != "doctor":
         assert "mm" in ended.output or command == "demo"
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ctuq {importlib.metadata.version('ctuq')}\n"

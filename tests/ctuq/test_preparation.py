@@ -107,7 +107,7 @@ def test_a_grid_too_large_for_memory_names_the_largest_that_fits(
     monkeypatch.setattr(preparation, "available_memory", lambda: available)
     (problem,) = at(size).problems
     assert f"got grid.size {size or 70} " in problem
-    assert problem.endswith(f"choose grid.size up to {largest}")
+    assert problem.endswith(f"choose grid.size up to {largest}, or use fewer views (scan.angle_step)")
     assert not at(largest).problems
     assert at(largest + 1).problems
 
@@ -122,7 +122,7 @@ def test_the_named_size_fits_although_dense_posteriors_take_more_than_larger_sam
     assert at(50).memory_bytes > available
     monkeypatch.setattr(preparation, "available_memory", lambda: available)
     (problem,) = at(64).problems
-    found = re.search(r"choose grid\.size up to (\d+)$", problem)
+    found = re.search(r"choose grid\.size up to (\d+),", problem)
     assert found is not None
     assert not at(int(found[1])).problems
 

@@ -216,3 +216,14 @@ def test_what_does_not_fit_into_memory_is_refused_before_any_work(monkeypatch: p
     with pytest.raises(InputError, match="free memory"):
         reconstruct(disc_scan(), load_config(overrides=QUICK), on_step=lambda *step: told.append(step))
     assert not told
+
+
+def test_every_stage_begins_and_ends() -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+    reconstruct(
+        disc_scan(),
+        load_config(overrides=[*QUICK, "evidence.max_evaluations=1000"]),  # the search ends before that
+        on_step=lambda stage, done, total, _: told.setdefault(stage, []).append((done, total)),
+    )
+    assert list(told) == ["fit", "linearise", "evidence", "posterior"]
+    assert all(steps[0][0] == 0 and steps[-1][0] == steps[-1][1] for steps in told.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -141,3 +142,10 @@ def test_averaging_down_keeps_the_field_and_the_values(shape: tuple[int, int]) -
     assert max(small.shape) <= 8
     assert np.all(small == 3.0)
     np.testing.assert_array_equal(averaged_down(np.array([[1.0, 3.0], [5.0, 7.0]]), 1), [[4.0]])
+
+
+def test_a_result_without_a_command_says_so_instead_of_an_empty_box() -> None:
+    made = fake_reconstruction()
+    page = render_report(replace(made, provenance=replace(made.provenance, command="")))
+    assert "Made from Python" in page
+    assert 'id="command"' not in page

@@ -170,3 +170,12 @@ def test_the_digest_follows_values_angles_and_noise_and_not_the_name() -> None:
         Scan(rows, ParallelBeam(grid=ImageGrid(shape=(4, 4)), angles_rad=turned, n_detectors=8)).sha256,
     }
     assert len(others | {digest}) == 4
+
+
+def test_the_file_name_stays_with_every_part_of_a_scan() -> None:
+    geometry = ParallelBeam(
+        grid=ImageGrid(shape=(4, 4), pixel_mm=1.0), angles_rad=np.arange(4.0), n_detectors=6, pitch_mm=1.0
+    )
+    scan = Scan(np.ones((4, 6)), geometry, file_name="a.h5")
+    parts = (scan.binned(2), scan.every(2), scan.on_grid(ImageGrid(shape=(3, 3), pixel_mm=1.0)))
+    assert {part.file_name for part in parts} == {"a.h5"}
