@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dip.ensemble import Ensemble
 from dip.holdout import Holdout
+from dip.misfit import RampMisfit, total_variation
 from dip.unet import UNet
 from operators import LinearMap
 
@@ -62,60 +63,31 @@ class FitSettings:
                 raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
 
 
-class RampMisfit:
-    """Σ r (g ∗ r) over the detector, g the filter (|ω| + floor)/(1 + floor), |ω| from 0 to 1 at Nyquist.
-
-    Errors of the pixel grid itself are white in the image, so in a view they have the covariance A Aᵀ ~ 1/|ω|. The ramp
-    whitens them: it is the likelihood of a scan whose model error outweighs its noise, and it makes AᵀGA nearly the
-    identity, so that fine detail is fitted in a tenth of the steps. The floor is the noise's share; with an infinite
-    floor the misfit is plain least squares, the likelihood of white noise.
-
-    Args:
-        n_detectors: length of the residual's last axis.
-        floor: 0 or more.
-    """
-
-    def __init__(self, n_detectors: int, floor: float) -> None:
-        self._length = 2 * n_detectors  # zero padding: the filter must not wrap around
-        ramp = torch.linspace(0, 1, n_detectors + 1)
-        self._gain = torch.ones_like(ramp) if math.isinf(floor) else (ramp + floor) / (1 + floor)
-
-    def __call__(self, residual: Tensor) -> Tensor:
-        """(*batch, angle, detector) -> scalar."""
-        gain = self._gain.to(residual)
-        spectrum = torch.fft.rfft(residual, n=self._length)
-        power = spectrum.real.square() + spectrum.imag.square()
-        twice = torch.full_like(gain, 2.0)
-        twice[0] = twice[-1] = 1.0  # frequencies 0 and Nyquist appear once in the full spectrum (Parseval)
-        energy: Tensor = (power * (gain * twice)).sum() / self._length
-        return energy
-
-
 @dataclass(frozen=True)
 class Fit:
-    """A trained network and how it came to be.
+    """Trained networks and how they came to be.
 
     Args:
-        network: trained on all rays but those that judge: what it says of them can be checked.
-        image: (row, col), the network's, dimensionless, float32.
-        full_image: (row, col), the same number of steps from the same weights on all rays: nothing is left out of it,
-            and nothing measured is left to check it.
+        networks: one a member, trained on all rays but those that judge: what they say of them can be checked.
+        image: (row, col), the mean of the networks' images, dimensionless, float32.
+        full_image: (row, col), the same after as many steps from the same weights on all rays: nothing is left out of
+            it, and nothing measured is left to check it.
         tv_weight: chosen on held-out rays.
         misfit_floor: chosen likewise.
-        step: chosen likewise.
-        holdout_residual: (angle, detector), data minus projection by a network that never fitted the rays that chose,
-            at those rays; 0 elsewhere.
+        chosen_steps: of each member, chosen likewise.
+        holdout_residual: (members, angle, detector), data minus projection by a network that never fitted the rays that
+            chose it, at those rays; 0 elsewhere.
         steps: (n,) at which the chosen run was looked at.
         loss: (n,) root mean square residual of the fitted rays weighed by their precision, in units of the data.
         holdout_loss: (n,) the same of the rays that choose.
     """
 
-    network: UNet
+    networks: tuple[UNet, ...]
     image: Tensor
     full_image: Tensor
     tv_weight: float
     misfit_floor: float
-    step: int
+    chosen_steps: tuple[int, ...]
     holdout_residual: Tensor
     steps: Tensor
     loss: Tensor
@@ -129,14 +101,9 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
-def total_variation(image: Tensor) -> Tensor:
-    """Sum of absolute differences between neighbours in the last two axes (anisotropic total variation)."""
-    return image.diff(dim=-1).abs().sum() + image.diff(dim=-2).abs().sum()
-
-
 def fit(
-    network: UNet,
-    network_input: Tensor,
+    members: Sequence[UNet],
+    inputs: Tensor,
     transform: LinearMap,
     data: Tensor,
     *,
@@ -147,81 +114,91 @@ def fit(
 ) -> Fit:
     """Train on the fitted rays once for every setting tried, keep what predicts the choosing rays best, and refit.
 
-    Every attempt starts from the weights that the network comes with. Rays must be predicted as well as rays that
-    nobody fitted will be in the end, so the last steps are made anew from the chosen weights for every use of them.
+    Every member leaves out rays of its own to choose by, so that together they judge more rays than one could spare,
+    and their mean is a better image than any of them. Every attempt starts from the weights that the members come with.
+    Rays must be predicted as well as rays that nobody fitted will be in the end, so the last steps are made anew from
+    the chosen weights for every use of them.
 
     Args:
-        network: trained in place.
-        network_input: (1, 1, row, col).
+        members: networks of one shape, with weights of their own to start from.
+        inputs: (members, 1, 1, row, col), what each of them turns into an image.
         transform: image (row, col) -> (angle, detector).
         data: (angle, detector), dimensionless to the image's scale.
-        holdout: rays to train on, rays that choose the setting and the step, and rays to leave to the last image.
+        holdout: rays that choose, for each member, and rays to leave to the last image.
         settings: what to try, and how long.
         precision: (angle, detector), relative inverse variance of each ray's noise; equal if left out.
-        on_step: called as (done, total, {"loss"}) at every checkpoint, with "holdout_loss" while one is held out.
+        on_step: called as (done, total, {"loss"}) at every checkpoint, with "holdout_loss" while rays are held out.
 
     Raises:
+        ValueError: members, inputs and the hold-out's rays that are not as many.
         FloatingPointError: no run had a finite loss.
     """
-    problem = _Problem(network, network_input, transform, data, precision)
-    start = copy.deepcopy(network.state_dict())
+    if not len(members) == len(inputs) == len(holdout.chooses):
+        raise ValueError(
+            f"expected as many members as inputs and sets of rays that choose, got {len(members)}, {len(inputs)} and "
+            f"{len(holdout.chooses)}"
+        )
+    given = torch.ones_like(data) if precision is None else precision.to(data)
+    problem = _Problem(Ensemble(members), inputs, transform, data, given)
+    start = problem.ensemble.state()
     attempts = [(tv, floor) for floor in settings.misfit_floors for tv in settings.tv_weights]
     total = len(attempts) * settings.steps + 3 * settings.refit_steps
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):
-        network.load_state_dict(start)
+        problem.ensemble.load(start)
         run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
         run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
         runs.append(run)
-    best = min(runs, key=lambda run: run.best_loss)
-    if not math.isfinite(best.best_loss):
+    best = min(runs, key=lambda run: run.chosen_loss)
+    if not math.isfinite(best.chosen_loss):
         raise FloatingPointError("expected a finite loss, got none in any run: try a smaller fit.learning_rate")
 
     def refit(rays: Tensor, number: int) -> None:
-        network.load_state_dict(best.best_state)
+        problem.ensemble.load(best.chosen_state)
         if settings.refit_steps:
             done = len(attempts) * settings.steps + number * settings.refit_steps
-            last = _Run(problem, settings, best.tv_weight, best.floor, rays)
+            last = _Run(problem, settings, best.tv_weight, best.floor, rays.expand_as(holdout.chooses))
             last.train(settings.refit_steps, settings.learning_rate / 5, done, total, on_step)
 
     refit(holdout.fitted, 0)
-    holdout_residual = torch.where(holdout.chooses, problem.residual(), 0.0)
-    refit(torch.ones_like(holdout.fitted), 1)
-    full_image = problem.image()
+    holdout_residual = torch.where(holdout.chooses, problem.residuals(), 0.0)
+    refit(torch.ones_like(holdout.judges), 1)
+    full_image = problem.images().mean(dim=0)
     refit(~holdout.judges, 2)
     return Fit(
-        network=network,
-        image=problem.image(),
+        networks=tuple(problem.ensemble.member(index) for index in range(len(members))),
+        image=problem.images().mean(dim=0),
         full_image=full_image,
         tv_weight=best.tv_weight,
         misfit_floor=best.floor,
-        step=best.best_step,
+        chosen_steps=tuple(best.steps[look] for look in best.chosen_looks),
         holdout_residual=holdout_residual,
         steps=torch.tensor(best.steps),
-        loss=torch.tensor(best.losses),
-        holdout_loss=torch.tensor(best.holdout_losses),
+        loss=torch.stack(best.losses).mean(dim=1).sqrt(),
+        holdout_loss=torch.stack(best.holdout_losses).mean(dim=1).sqrt(),
     )
 
 
 @dataclass(frozen=True)
 class _Problem:
-    network: UNet
-    network_input: Tensor
+    ensemble: Ensemble
+    inputs: Tensor
     transform: LinearMap
     data: Tensor
-    precision: Tensor | None
+    precision: Tensor
 
-    def image(self) -> Tensor:
+    def images(self) -> Tensor:
+        """(members, row, col)."""
         with torch.no_grad():
-            image: Tensor = self.network(self.network_input)[0, 0].float()
-            return image
+            return self.ensemble(self.inputs).float()
 
-    def residual(self) -> Tensor:
-        return self.data - self.transform(self.image())
+    def residuals(self) -> Tensor:
+        """(members, angle, detector)."""
+        return self.data - self.transform(self.images())
 
 
 class _Run:
-    """One training run; remembers the weights that predicted the held-out rays best, where any are."""
+    """One training run; remembers the weights with which each member predicted its held-out rays best."""
 
     def __init__(
         self,
@@ -237,22 +214,27 @@ class _Run:
         device = problem.data.device
         self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
-        given = torch.ones_like(problem.data) if problem.precision is None else problem.precision.to(problem.data)
-        self.precision = given
-        self.weight = torch.where(fitted, given.sqrt(), 0.0)
+        self.weight = torch.where(fitted, problem.precision.sqrt(), 0.0)
         self.misfit = RampMisfit(problem.data.shape[-1], floor)
-        self.scale = float(self.misfit(self.weight * problem.data)) or 1.0  # of an empty scan any scale will do
+        scale = self.misfit(self.weight * problem.data)
+        self.scale = torch.where(scale > 0, scale, 1.0)  # of an empty scan any scale will do
         self.steps: list[int] = []
-        self.losses: list[float] = []
-        self.holdout_losses: list[float] = []
-        self.best_loss, self.best_step = math.inf, 0
-        self.best_state = problem.network.state_dict()
+        self.losses: list[Tensor] = []  # mean squares, (members,)
+        self.holdout_losses: list[Tensor] = []
+        self.chosen_losses = torch.full((len(fitted),), math.inf, device=device)
+        self.chosen_looks = [0] * len(fitted)
+        self.chosen_state = problem.ensemble.state()
+
+    @property
+    def chosen_loss(self) -> float:
+        """Mean square of all held-out rays, each member where it was best."""
+        return float(self.chosen_losses.mean())
 
     def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep | None) -> None:
         """One cycle of Adam; on_step is told of `done` + step out of `total`."""
-        parameters = list(self.problem.network.parameters())
+        ensemble = self.problem.ensemble
         # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
-        optimiser = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
+        optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, betas=(0.9, 0.99))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             # torch divides by zero when a tenth of the steps is exactly one
             optimiser,
@@ -265,34 +247,41 @@ class _Run:
         for step in range(1, steps + 1):
             optimiser.zero_grad(set_to_none=True)
             self._loss().backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+            ensemble.clip_gradients(self.settings.gradient_clip)
             optimiser.step()
             schedule.step()
             if step % every == 0 or step == steps:
                 self._look(step)
                 if on_step is not None:
                     told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
-                    on_step(done + step, total, {name: values[-1] for name, values in told.items() if values})
+                    info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
+                    on_step(done + step, total, info)
 
     def _loss(self) -> Tensor:
         problem = self.problem
         with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
-            output = problem.network(problem.network_input)
-        image = output[0, 0].float()
-        loss = self.misfit(self.weight * (problem.transform(image) - problem.data)) / self.scale
-        return loss + self.tv_weight * total_variation(image) if self.tv_weight else loss
+            output = problem.ensemble(problem.inputs)
+        images = output.float()
+        loss = self.misfit(self.weight * (problem.transform(images) - problem.data)) / self.scale
+        return (loss + self.tv_weight * total_variation(images) if self.tv_weight else loss).sum()
 
     def _look(self, step: int) -> None:
-        squared = self.problem.residual().square()
+        squared = self.problem.residuals().square()
         self.steps.append(step)
-        self.losses.append(self._root_mean_square(squared, self.fitted))
+        self.losses.append(self._mean_square(squared, self.fitted))
         if self.held_out is None:
             return
-        self.holdout_losses.append(self._root_mean_square(squared, self.held_out))
-        if self.holdout_losses[-1] < self.best_loss:
-            self.best_loss, self.best_step = self.holdout_losses[-1], step
-            self.best_state = copy.deepcopy(self.problem.network.state_dict())
+        loss = self._mean_square(squared, self.held_out)
+        self.holdout_losses.append(loss)
+        better = loss < self.chosen_losses
+        self.chosen_losses = torch.where(better, loss, self.chosen_losses)
+        now = self.problem.ensemble.state()
+        for name, weight in self.chosen_state.items():
+            weight[better] = now[name][better]
+        for member in torch.nonzero(better)[:, 0].tolist():
+            self.chosen_looks[member] = len(self.steps) - 1
 
-    def _root_mean_square(self, squared: Tensor, rays: Tensor) -> float:
-        precision = self.precision[rays]
-        return float(((squared[rays] * precision).sum() / precision.sum()).sqrt())
+    def _mean_square(self, squared: Tensor, rays: Tensor) -> Tensor:
+        """Weighed by precision, (members,)."""
+        precision = torch.where(rays, self.problem.precision, 0.0)
+        return (squared * precision).sum(dim=(1, 2)) / precision.sum(dim=(1, 2))

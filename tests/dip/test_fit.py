@@ -6,15 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytest
-import scipy.linalg
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-from dip import Fit, FitSettings, Holdout, RampMisfit, UNet, UNetSettings, fit, total_variation
+from dip import Fit, FitSettings, Holdout, UNet, UNetSettings, fit
 from operators import MatrixMap
 from tests.dip.dense import generator
 
@@ -26,18 +22,32 @@ DATA = TRANSFORM(TRUTH) + 0.02 * torch.randn(RAYS, generator=generator(2))
 HELD_OUT = torch.zeros(RAYS, dtype=torch.bool)
 HELD_OUT[:, ::4] = True
 JUDGES = HELD_OUT.roll(1, dims=1)
-HOLDOUT = Holdout(~(HELD_OUT | JUDGES), HELD_OUT, JUDGES)
+HOLDOUT = Holdout(HELD_OUT[None], JUDGES)
+MEMBERS = Holdout(torch.stack([HELD_OUT, HELD_OUT.roll(2, dims=1)]), JUDGES)
 SHORT = FitSettings(
     steps=40, refit_steps=7, learning_rate=1e-2, tv_weights=(0.0,), misfit_floors=(0.1,), checkpoints=8, bfloat16=False
 )
 
 
+def network(seed: int = 3) -> UNet:
+    return UNet(UNetSettings(channels=(3, 4), skip_channels=(0,)), generator=generator(seed))
+
+
+def network_input() -> Tensor:
+    return torch.randn(1, 1, *SHAPE, generator=generator(4))
+
+
 def run(
-    settings: FitSettings = SHORT, *, data: Tensor = DATA, holdout: Holdout = HOLDOUT, precision: Tensor | None = None
+    settings: FitSettings = SHORT,
+    *,
+    data: Tensor = DATA,
+    holdout: Holdout = HOLDOUT,
+    precision: Tensor | None = None,
+    seeds: tuple[int, ...] = (3,),
 ) -> Fit:
-    network = UNet(UNetSettings(channels=(3, 4), skip_channels=(0,)), generator=generator(3))
-    start = torch.randn(1, 1, *SHAPE, generator=generator(4))
-    return fit(network, start, TRANSFORM, data, holdout=holdout, settings=settings, precision=precision)
+    members = [network(seed) for seed in seeds]
+    inputs = torch.stack([network_input()] * len(seeds))
+    return fit(members, inputs, TRANSFORM, data, holdout=holdout, settings=settings, precision=precision)
 
 
 def changed(**changes: Any) -> FitSettings:
@@ -53,8 +63,8 @@ def test_training_lowers_the_loss() -> None:
 def test_the_image_is_the_networks() -> None:
     found = run()
     with torch.no_grad():
-        image = found.network(torch.randn(1, 1, *SHAPE, generator=generator(4)))[0, 0]
-    assert torch.equal(found.image, image)
+        image = found.networks[0](network_input())[0, 0]
+    torch.testing.assert_close(found.image, image)
     assert found.image.dtype == torch.float32
 
 
@@ -82,9 +92,9 @@ def test_the_combination_with_the_least_held_out_loss_is_chosen() -> None:
 
 def test_the_step_with_the_least_held_out_loss_is_kept() -> None:
     found = run(changed(steps=150, learning_rate=0.1, refit_steps=0, checkpoints=30))
-    assert found.step == int(found.steps[found.holdout_loss.argmin()])
-    assert found.step < 150
-    rms = found.holdout_residual[HELD_OUT].square().mean().sqrt()
+    assert found.chosen_steps == (int(found.steps[found.holdout_loss.argmin()]),)
+    assert found.chosen_steps[0] < 150
+    rms = found.holdout_residual[0, HELD_OUT].square().mean().sqrt()
     torch.testing.assert_close(rms, found.holdout_loss.min())
 
 
@@ -93,7 +103,7 @@ def test_held_out_rays_choose_but_are_not_trained_on() -> None:
     wild = torch.where(HELD_OUT, 100.0, DATA)
     found, other = run(once), run(once, data=wild)
     assert torch.equal(found.image, other.image)
-    torch.testing.assert_close((other.holdout_residual - found.holdout_residual)[HELD_OUT], (wild - DATA)[HELD_OUT])
+    torch.testing.assert_close((other.holdout_residual - found.holdout_residual)[0, HELD_OUT], (wild - DATA)[HELD_OUT])
 
 
 def test_judging_rays_enter_the_full_image_alone() -> None:
@@ -115,22 +125,25 @@ def test_the_refit_takes_the_held_out_rays_in() -> None:
 def test_held_out_residuals_are_of_a_network_that_never_fitted_them() -> None:
     once = changed(checkpoints=1)  # with one setting and one look, held-out rays have nothing to choose
     found, other = run(once), run(once, data=torch.where(HELD_OUT, 5 * DATA, DATA))
-    torch.testing.assert_close(other.holdout_residual - found.holdout_residual, torch.where(HELD_OUT, 4 * DATA, 0.0))
-    assert not found.holdout_residual[~HELD_OUT].any()
+    torch.testing.assert_close(
+        other.holdout_residual - found.holdout_residual, torch.where(HELD_OUT, 4 * DATA, 0.0)[None]
+    )
+    assert not found.holdout_residual[0, ~HELD_OUT].any()
 
 
 def test_held_out_residuals_come_after_as_many_steps_as_the_image() -> None:
     # When all but the fitted rays judge, the network is refitted to the fitted rays alone, as for the residual.
-    holdout = Holdout(HOLDOUT.fitted, HELD_OUT, ~HOLDOUT.fitted)
+    holdout = Holdout(HELD_OUT[None], ~HOLDOUT.fitted[0])
     found = run(changed(refit_steps=9), holdout=holdout)
-    torch.testing.assert_close(found.holdout_residual, torch.where(HELD_OUT, DATA - TRANSFORM(found.image), 0.0))
+    residual = torch.where(HELD_OUT, DATA - TRANSFORM(found.image), 0.0)
+    torch.testing.assert_close(found.holdout_residual[0], residual)
     assert not torch.equal(found.holdout_residual, run(changed(refit_steps=0), holdout=holdout).holdout_residual)
 
 
 def test_precision_weighs_rays_and_zero_leaves_them_out() -> None:
     half = torch.zeros(RAYS, dtype=torch.bool)
     half[:3] = True
-    without = run(changed(refit_steps=0, checkpoints=1), holdout=Holdout(HOLDOUT.fitted & ~half, HELD_OUT, JUDGES))
+    without = run(changed(refit_steps=0, checkpoints=1), holdout=Holdout(HELD_OUT[None], JUDGES | half))
     weightless = run(changed(refit_steps=0, checkpoints=1), precision=(~half).float())
     assert torch.equal(without.image, weightless.image)
     scaled = run(precision=torch.full(RAYS, 4.0))
@@ -160,11 +173,10 @@ def test_a_scan_of_nothing_is_fitted_by_finite_numbers() -> None:
 
 def test_every_step_is_told_up_to_the_total() -> None:
     told: list[tuple[int, int, Mapping[str, float]]] = []
-    network = UNet(UNetSettings(channels=(3,), skip_channels=()), generator=generator())
     every = changed(tv_weights=(0.0, 1e-3), misfit_floors=(0.1, 1.0))
     fit(
-        network,
-        torch.ones(1, 1, *SHAPE),
+        [network()],
+        network_input()[None],
         TRANSFORM,
         DATA,
         holdout=HOLDOUT,
@@ -182,38 +194,27 @@ def test_every_step_is_told_up_to_the_total() -> None:
     assert all(info == {"loss"} for info in refitting)
 
 
-def test_total_variation_counts_every_neighbour_once() -> None:
-    image = torch.tensor([[0.0, 1.0, 3.0], [0.0, -1.0, 3.0]])
-    assert float(total_variation(image)) == (1 + 2) + (1 + 4) + (0 + 2 + 0)
+def test_members_learn_nothing_from_each_other() -> None:
+    """Only the choice of TV weight and floor is common; with one of each, an ensemble is its members."""
+    both = run(holdout=MEMBERS, seeds=(3, 5))
+    alone = [run(holdout=Holdout(MEMBERS.chooses[i : i + 1], JUDGES), seeds=(seed,)) for i, seed in enumerate((3, 5))]
+    torch.testing.assert_close(both.image, (alone[0].image + alone[1].image) / 2, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(both.full_image, (alone[0].full_image + alone[1].full_image) / 2, rtol=1e-3, atol=1e-3)
+    residual = torch.cat([one.holdout_residual for one in alone])
+    torch.testing.assert_close(both.holdout_residual, residual, rtol=1e-2, atol=1e-3)
+    assert both.chosen_steps == alone[0].chosen_steps + alone[1].chosen_steps
 
 
-def ramp_matrix(n: int, floor: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The filter as a Toeplitz matrix: its kernel is a sum of cosines."""
-    frequency = np.arange(2 * n)
-    omega = np.minimum(frequency, 2 * n - frequency) / n
-    gain = np.ones(2 * n) if math.isinf(floor) else (omega + floor) / (1 + floor)
-    kernel = np.cos(np.pi * np.outer(np.arange(n), frequency) / n) @ gain / (2 * n)
-    return np.asarray(scipy.linalg.toeplitz(kernel))
+def test_each_member_is_kept_where_it_was_best() -> None:
+    found = run(changed(steps=150, learning_rate=0.1, refit_steps=0, checkpoints=30), holdout=MEMBERS, seeds=(3, 5))
+    squares = found.holdout_residual.square().sum(dim=(1, 2)) / MEMBERS.chooses.sum(dim=(1, 2))
+    assert float(squares.mean().sqrt()) <= float(found.holdout_loss.min()) * (1 + 1e-5)
+    assert found.chosen_steps[0] != found.chosen_steps[1]
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 5), st.integers(1, 30)),
-    floor=st.floats(0, 5) | st.just(math.inf),
-    seed=st.integers(0, 99),
-)
-def test_ramp_misfit_is_the_dense_quadratic_form(shape: tuple[int, int], floor: float, seed: int) -> None:
-    residual = torch.randn(2, *shape, generator=generator(seed), dtype=torch.float64)
-    r = residual.reshape(-1, shape[1]).numpy()
-    expected = float(np.einsum("vi,ij,vj->", r, ramp_matrix(shape[1], floor), r))
-    # The filter is kept in float32.
-    scale = float(residual.square().sum())
-    assert abs(float(RampMisfit(shape[1], floor)(residual)) - expected) < 10 * torch.finfo(torch.float32).eps * scale
-
-
-def test_an_infinite_floor_is_least_squares() -> None:
-    residual = torch.randn(4, 7, generator=generator(), dtype=torch.float64)
-    torch.testing.assert_close(RampMisfit(7, math.inf)(residual), residual.square().sum())
+def test_as_many_members_as_sets_of_rays_are_asked_for() -> None:
+    with pytest.raises(ValueError, match="as many members as inputs and sets of rays that choose, got 2, 2 and 1"):
+        run(seeds=(3, 5))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dip import RampMisfit, total_variation
+from tests.dip.dense import generator
+
+
+def test_total_variation_counts_every_neighbour_once() -> None:
+    image = torch.tensor([[0.0, 1.0, 3.0], [0.0, -1.0, 3.0]])
+    assert float(total_variation(image)) == (1 + 2) + (1 + 4) + (0 + 2 + 0)
+
+
+def ramp_matrix(n: int, floor: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """The filter as a Toeplitz matrix: its kernel is a sum of cosines."""
+    frequency = np.arange(2 * n)
+    omega = np.minimum(frequency, 2 * n - frequency) / n
+    gain = np.ones(2 * n) if math.isinf(floor) else (omega + floor) / (1 + floor)
+    kernel = np.cos(np.pi * np.outer(np.arange(n), frequency) / n) @ gain / (2 * n)
+    return np.asarray(scipy.linalg.toeplitz(kernel))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 30)),
+    floor=st.floats(0, 5) | st.just(math.inf),
+    seed=st.integers(0, 99),
+)
+def test_ramp_misfit_is_the_dense_quadratic_form(shape: tuple[int, int], floor: float, seed: int) -> None:
+    residual = torch.randn(3, 2, *shape, generator=generator(seed), dtype=torch.float64)
+    expected = torch.einsum("bvwi,ij,bvwj->bv", residual, torch.as_tensor(ramp_matrix(shape[1], floor)), residual)
+    # The filter is kept in float32.
+    bound = 10 * torch.finfo(torch.float32).eps * residual.square().sum(dim=(-2, -1))
+    assert ((RampMisfit(shape[1], floor)(residual) - expected).abs() <= bound).all()
+
+
+def test_an_infinite_floor_is_least_squares() -> None:
+    residual = torch.randn(4, 7, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(RampMisfit(7, math.inf)(residual), residual.square().sum())
