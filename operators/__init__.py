@@ -4,6 +4,8 @@ from operators.filtered_back_projection import filtered_back_projection
 from operators.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
 from operators.linear_map import LinearMap, MatrixMap, StackedMap
 from operators.noise import GaussianNoise, Noise, StackedNoise
+from operators.nystrom import NystromApproximation, nystrom_approximation
+from operators.power_iteration import largest_eigenvalue
 from operators.ray_transform import RayTransform
 from operators.solvers import Solution, cgls, conjugate_gradients
 
@@ -15,6 +17,7 @@ __all__ = [
     "LinearMap",
     "MatrixMap",
     "Noise",
+    "NystromApproximation",
     "ParallelBeam",
     "RayTransform",
     "Solution",
@@ -23,4 +26,6 @@ __all__ = [
     "cgls",
     "conjugate_gradients",
     "filtered_back_projection",
+    "largest_eigenvalue",
+    "nystrom_approximation",
 ]
