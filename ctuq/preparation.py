@@ -11,10 +11,11 @@ import torch
 from ctuq.config import Config
 from ctuq.errors import InputError
 from ctuq.scan import Scan
-from dip import UNet
+from dip import PosteriorMethod, PosteriorSettings, UNet
 from operators import ImageGrid
 
 _FLOAT32, _FLOAT64 = 4, 8
+_STEPS: dict[PosteriorMethod, int] = {"cg": 40, "sgd": 400}  # to the default tolerance
 _SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
 
 
@@ -136,7 +137,8 @@ class _Cost:
             maps += positions * convolution.out_channels
             patches += positions * convolution.weight[0].numel()
             flops += 2 * positions * convolution.weight.numel()
-        dense = config.posterior.is_dense(pixels)
+        method = config.posterior.method_for(pixels, n_rays)
+        dense = method == "dense"
         grams = 3 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
         rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
         images = (2 * pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
@@ -145,10 +147,17 @@ class _Cost:
         self.memory_bytes = int(passes + matrix + max(rays, n_rays**2 * _FLOAT64 * (grams + 4) + images))
         steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
         steps += 3 * config.fit.refit_steps
-        n_passes = 2 * n_rays + (2 * pixels if dense else 6 * config.posterior.n_samples)
+        n_passes = 2 * n_rays + (2 * pixels if dense else 2 * self._products(method, config.posterior))
         learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
         self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
+
+    @staticmethod
+    def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:
+        """Products with A F or its adjoint behind all samples, by the steps that scans took."""
+        steps = min(_STEPS.get(method, 0), settings.max_iterations)
+        once = 2 * settings.preconditioner_rank if method == "cg" else 0
+        return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
 
 
 def _halvings(name: str) -> int:

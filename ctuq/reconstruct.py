@@ -28,6 +28,8 @@ from dip import (
     LinearModel,
     NetworkJacobian,
     Posterior,
+    PosteriorMethod,
+    PosteriorSettings,
     Samples,
     UNet,
     VarianceEstimate,
@@ -238,7 +240,9 @@ def _infer(
     del all_rays  # as large as the data squared, and the posterior needs one in its own units
     watch.step(1, 4)
     physical = learned.scaled(problem.scale**2, {})
-    posterior = model.posterior(physical.variances, found.full_image * problem.scale, config.posterior)
+    posterior = model.posterior(
+        physical.variances, found.full_image * problem.scale, config.posterior, generator=problem.seeds("posterior")
+    )
     watch.step(2, 4)
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
@@ -283,7 +287,7 @@ def _assemble(
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
         posterior=result.posterior,
-        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual, config.posterior.n_samples)),
+        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual, problem, config.posterior)),
         diagnostics=diagnostics,
         fit_steps=found.steps,
         fit_loss=found.loss * scale,
@@ -291,13 +295,23 @@ def _assemble(
     )
 
 
-def _notes(learned: Learned, residual: float, n_samples: int) -> tuple[str, ...]:
+# What to try where samples by a method did not reach the tolerance.
+_ALTERNATIVES: dict[PosteriorMethod, str] = {
+    "cholesky": "posterior.method=dense, which is exact",
+    "cg": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
+    "sgd": "posterior.method=cg, or a larger posterior.max_iterations",
+    "sdd": "posterior.method=cholesky or cg, or a larger posterior.max_iterations",
+}
+
+
+def _notes(learned: Learned, residual: float, problem: _Problem, settings: PosteriorSettings) -> tuple[str, ...]:
     notes = []
-    limit = 1 / math.sqrt(2 * n_samples)  # the deviation's own relative standard error
-    if residual > limit:
+    if residual > settings.tolerance:
+        method = settings.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
         notes.append(
-            f"expected samples whose data mismatch is below the deviation's own error of {100 * limit:.0f} %, got "
-            f"{100 * residual:.0f} %: take the deviation as no better known; posterior.method=dense is exact"
+            f"expected samples whose equations are solved to posterior.tolerance={settings.tolerance:g}, got "
+            f"{residual:.2g} with posterior.method={method}: take the deviation as no better known, or try "
+            f"{_ALTERNATIVES[method]}"
         )
     if not learned.converged:
         notes.append(

@@ -9,12 +9,17 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from dip.conjugate_gradient_update import ConjugateGradientUpdate
 from dip.evidence import RayCovariance
 from dip.gram import gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.model_error import representation_profile, smooth_correlation
+from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
+from dip.posterior_settings import PosteriorSettings
 from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.sample_then_optimise import SampleThenOptimiseUpdate
+from dip.stochastic_dual_descent import StochasticDualDescentUpdate
 from operators import GaussianNoise, RayTransform
 
 
@@ -48,39 +53,6 @@ class PriorSettings:
     def floors(self) -> dict[str, float]:
         """Least variance by name."""
         return {"pixels": self.pixel_floor**2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PosteriorSettings:
-    """How the posterior is computed.
-
-    Args:
-        method: "dense" (exact, memory grows with the square of the pixels), "samples", or "auto".
-        dense_pixels: up to which "auto" is "dense".
-        n_samples: drawn for the deviation where it is not exact.
-        kept_samples: drawn to be kept.
-        batch: vectors taken through the network at a time; it bounds the memory.
-
-    Raises:
-        ValueError: numbers out of range.
-    """
-
-    method: Literal["auto", "dense", "samples"] = "auto"
-    dense_pixels: int = 2500
-    n_samples: int = 128
-    kept_samples: int = 16
-    batch: int = 4
-
-    def __post_init__(self) -> None:
-        for name, least in {"dense_pixels": 1, "n_samples": 2, "kept_samples": 2, "batch": 1}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.method not in ("auto", "dense", "samples"):
-            raise ValueError(f"method must be auto, dense or samples, got {self.method!r}")
-
-    def is_dense(self, n_pixels: int) -> bool:
-        """Whether an image of so many pixels gets its exact covariance."""
-        return self.method == "dense" or (self.method == "auto" and n_pixels <= self.dense_pixels)
 
 
 @dataclass(frozen=True)
@@ -119,7 +91,12 @@ class LinearModel:
         return NetworkPrior(self.jacobian, by_weight.to(weights), variances["pixels"])
 
     def posterior(
-        self, variances: Mapping[str, float], mean: Tensor, settings: PosteriorSettings
+        self,
+        variances: Mapping[str, float],
+        mean: Tensor,
+        settings: PosteriorSettings,
+        *,
+        generator: torch.Generator,
     ) -> DensePosterior | SampledPosterior:
         """What is known of the image once all rays are measured.
 
@@ -127,19 +104,36 @@ class LinearModel:
             variances: by name, in squared units of `mean`.
             mean: (row, col).
             settings: how it is computed.
+            generator: of what a method draws for itself, such as a preconditioner; not of the samples.
         """
         prior, noise = self.prior(variances), self.noise(variances)
-        if settings.is_dense(mean.numel()):
+        method = settings.method_for(mean.numel(), len(self.response))
+        if method == "dense":
             return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
-        return SampledPosterior(
-            self.transform,
-            prior,
-            noise=noise,
-            data_factor=torch.linalg.cholesky(self.covariance.matrix(variances)),
-            mean=mean,
-            n_samples=settings.n_samples,
-            batch=settings.batch,
-        )
+        rays = WhitenedRays(self.transform, prior, noise, mean.dtype)
+        update = self._update(method, rays, variances, settings, generator)
+        return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, batch=settings.batch)
+
+    def _update(
+        self,
+        method: Literal["cholesky", "cg", "sgd", "sdd"],
+        rays: WhitenedRays,
+        variances: Mapping[str, float],
+        settings: PosteriorSettings,
+        generator: torch.Generator,
+    ) -> PathwiseUpdate:
+        tolerance, iterations = settings.tolerance, settings.max_iterations
+        if method == "cg":
+            rank = settings.preconditioner_rank
+            return ConjugateGradientUpdate(
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.batch
+            )
+        if method == "sgd":
+            return SampleThenOptimiseUpdate(rays, tolerance=tolerance, iterations=iterations, generator=generator)
+        white = rays.whiten_covariance(self.covariance.matrix(variances))
+        if method == "sdd":
+            return StochasticDualDescentUpdate(rays, white, tolerance=tolerance, sweeps=iterations, generator=generator)
+        return CholeskyUpdate(rays, torch.linalg.cholesky(white), tolerance=tolerance)
 
 
 def linearise(

@@ -2,7 +2,7 @@
 
 from operators.filtered_back_projection import filtered_back_projection
 from operators.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
-from operators.linear_map import LinearMap, MatrixMap, StackedMap
+from operators.linear_map import GramMap, LinearMap, MatrixMap, StackedMap
 from operators.noise import GaussianNoise, Noise, StackedNoise
 from operators.nystrom import NystromApproximation, nystrom_approximation
 from operators.power_iteration import largest_eigenvalue
@@ -13,6 +13,7 @@ __all__ = [
     "FanBeam",
     "GaussianNoise",
     "Geometry",
+    "GramMap",
     "ImageGrid",
     "LinearMap",
     "MatrixMap",

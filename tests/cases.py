@@ -7,8 +7,18 @@ from collections.abc import Callable
 
 import torch
 
-from dip import NetworkJacobian, NetworkPrior, UNet, UNetSettings
-from operators import FanBeam, ImageGrid, LinearMap, MatrixMap, ParallelBeam, RayTransform, StackedMap
+from dip import NetworkJacobian, NetworkPrior, UNet, UNetSettings, WhitenedRays
+from operators import (
+    FanBeam,
+    GaussianNoise,
+    GramMap,
+    ImageGrid,
+    LinearMap,
+    MatrixMap,
+    ParallelBeam,
+    RayTransform,
+    StackedMap,
+)
 
 SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
 OBLONG = ImageGrid(shape=(9, 14), pixel_mm=0.7)
@@ -64,6 +74,14 @@ def network_prior(dtype: torch.dtype = torch.float64) -> NetworkPrior:
     return NetworkPrior(jacobian, variance.to(dtype), 0.3)
 
 
+def whitened_rays(dtype: torch.dtype) -> WhitenedRays:
+    """Of a network, with errors that rays of one view share."""
+    rays = ParallelBeam(grid=ImageGrid(shape=(5, 7)), angles_rad=(0.2, 1.5), n_detectors=6)
+    variance = torch.rand(2, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64) + 0.1
+    noise = GaussianNoise(variance, torch.full((6, 6), 0.3, dtype=torch.float64))
+    return WhitenedRays(RayTransform(rays), network_prior(dtype), noise, dtype)
+
+
 LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "matrix": _matrix_map,
     "parallel-line": lambda _: RayTransform(PARALLEL, kernel="line"),
@@ -77,5 +95,7 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
     "network-jacobian": network_jacobian,
     "network-prior": network_prior,
+    "whitened-rays": whitened_rays,
+    "gram": lambda dtype: GramMap(_matrix_map(dtype), shift=0.7),
     "stacked": lambda _: StackedMap(RayTransform(PARALLEL), RayTransform(FAN)),
 }

@@ -123,7 +123,7 @@ def test_units_of_the_data_are_units_of_the_image() -> None:
 
 
 def test_sampled_and_exact_error_bars_agree_within_standard_errors() -> None:
-    sampled = run("posterior.method=samples")
+    sampled = run("posterior.method=cholesky")
     assert isinstance(sampled.posterior, SampledPosterior)
     assert torch.equal(sampled.image, dense().image)
     assert (sampled.standard_error > 0).all()
@@ -133,6 +133,16 @@ def test_sampled_and_exact_error_bars_agree_within_standard_errors() -> None:
     assert float(((ratio - 1) / math.sqrt(2 / 400)).abs().max()) < 5
     assert sampled.diagnostics["n_variance_samples"] == 400
     assert sampled.diagnostics["worst_sample_residual"] < 1e-2
+
+
+def test_samples_that_fall_short_are_noted_with_what_else_to_try() -> None:
+    assert not any("posterior" in note for note in dense().provenance.notes)
+    result = run("posterior.method=sgd", "posterior.max_iterations=2", "posterior.n_samples=8", "posterior.batch=8")
+    assert result.diagnostics["worst_sample_residual"] > 0.02
+    (note,) = (note for note in result.provenance.notes if "posterior" in note)
+    assert "solved to posterior.tolerance=0.02, got " in note
+    assert "with posterior.method=sgd" in note
+    assert "try posterior.method=cg" in note
 
 
 def test_samples_scatter_by_the_error_bars() -> None:
