@@ -9,6 +9,7 @@ from dip.holdout import Holdout, hold_out
 from dip.jacobian import NetworkJacobian
 from dip.learning import EvidenceSettings, learn, temperature
 from dip.linear_model import LinearModel, PriorSettings, linearise
+from dip.matern import MaternPrior
 from dip.model_error import representation_profile, smooth_correlation
 from dip.pathwise import CholeskyUpdate, PathwiseUpdate, Update, WhitenedRays
 from dip.posterior import DensePosterior, Posterior, SampledPosterior, Samples, VarianceEstimate, covariance_root
@@ -29,6 +30,7 @@ __all__ = [
     "Holdout",
     "Learned",
     "LinearModel",
+    "MaternPrior",
     "NetworkJacobian",
     "NetworkPrior",
     "PathwiseUpdate",

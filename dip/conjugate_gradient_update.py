@@ -84,7 +84,7 @@ class ConjugateGradientUpdate:
         approximation = nystrom_approximation(
             GramMap(self.rays),
             min(self._rank, math.prod(self.rays.out_shape)),
-            generator=self._generator.clone_state(),
+            generator=self._generator,
             rounding=torch.finfo(self.rays.dtype).eps,
             batch=self._batch,
         )

@@ -36,7 +36,7 @@ class SampleThenOptimiseUpdate:
         self.rays, self.tolerance, self._iterations = rays, tolerance, iterations
         self._generator = generator.clone_state()
         # From below by a percent or so; momentum is stable up to a third above 1 / curvature.
-        self._curvature = 1 + largest_eigenvalue(GramMap(rays), generator=generator.clone_state())
+        self._curvature = 1 + largest_eigenvalue(GramMap(rays), generator=self._generator)
 
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays); all draws take the same iterations."""

@@ -58,8 +58,7 @@ class StochasticDualDescentUpdate:
         self.rays, self.tolerance = rays, tolerance
         self._covariance, self._sweeps, self._block = covariance, sweeps, min(block, n_rays)
         self._generator = generator.clone_state()
-        probes = generator.clone_state()
-        self._curvature = max(self._block_curvature(probes) for _ in range(_PROBED))
+        self._curvature = max(self._block_curvature(self._generator) for _ in range(_PROBED))
 
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays) float64; all draws meet the same blocks."""

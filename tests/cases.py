@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from dip import NetworkJacobian, NetworkPrior, UNet, UNetSettings, WhitenedRays
+from dip import MaternPrior, NetworkJacobian, NetworkPrior, UNet, UNetSettings, WhitenedRays
 from operators import (
     FanBeam,
     GaussianNoise,
@@ -95,6 +95,7 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
     "network-jacobian": network_jacobian,
     "network-prior": network_prior,
+    "matern-prior": lambda _: MaternPrior(OBLONG, smoothness=1.5, length_mm=1.1, variance=2.0),
     "whitened-rays": whitened_rays,
     "gram": lambda dtype: GramMap(_matrix_map(dtype), shift=0.7),
     "stacked": lambda _: StackedMap(RayTransform(PARALLEL), RayTransform(FAN)),

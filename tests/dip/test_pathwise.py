@@ -85,6 +85,33 @@ def test_stopping_early_shows(method: Method) -> None:
     assert not posterior.variance(generator=generator()).converged
 
 
+@pytest.mark.parametrize("method", ITERATIVE)
+def test_no_method_uses_up_its_generator(method: Method) -> None:
+    rays, more = model(1).rays(), MatrixMap(randn(2, 6, seed=20), in_shape=(2, 3), out_shape=(1, 2))
+    update = pathwise(method, rays, model(1).data_covariance, tolerance=0.1)
+    one, two = (update.observing(more, noise=GaussianNoise(0.3)) for _ in range(2))
+    given = draws(one.rays)
+    first = one(*given).latent
+    assert torch.equal(first, one(*given).latent)
+    assert torch.equal(first, two(*given).latent)
+
+
+def test_dual_descent_is_nesterovs_where_a_block_is_all_rays() -> None:
+    small = model(1)
+    white = small.rays().whiten_covariance(small.data_covariance)
+    latent, noise = draws(small.rays())
+    start = small.rays().noise.whiten(noise).flatten(1)
+    data = start - latent @ dense(small.rays()).mT
+    point, velocity = start, torch.zeros_like(start)
+    for _ in range(4):
+        gradient = (point + 0.9 * velocity) @ white - data
+        velocity = 0.9 * velocity - gradient / torch.linalg.eigvalsh(white)[-1]
+        point = point + velocity
+    update = StochasticDualDescentUpdate(small.rays(), white, tolerance=1e-9, sweeps=4, generator=generator())
+    expected = latent + point @ dense(small.rays())
+    torch.testing.assert_close(update(latent, noise).latent, expected)
+
+
 def test_the_residual_of_a_gradient_is_the_quadratics() -> None:
     rays = model().rays()
     latent, noise = draws(rays)
