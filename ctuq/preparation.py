@@ -15,7 +15,7 @@ from dip import PosteriorMethod, PosteriorSettings, UNet
 from operators import ImageGrid
 
 _FLOAT32, _FLOAT64 = 4, 8
-_STEPS: dict[PosteriorMethod, int] = {"cg": 40, "sgd": 400}  # to the default tolerance
+_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 1000}  # of a sample, as scans took; sgd takes what it is given
 _SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
 
 

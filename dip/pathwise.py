@@ -88,7 +88,7 @@ class Update(NamedTuple):
 
     latent: Tensor  # (n, *latent) float64, u' = u + Φᵀ(I + ΦΦᵀ)⁻¹(R⁻¹ε − Φ u)
     images: Tensor  # (n, row, col), F u' in the dtype of the passes
-    relative_residual: Tensor  # (n,) float64, of the equations solved; what counts as 1 is said by each method
+    relative_residual: Tensor  # (n,) float64, of the equations solved, relative to R⁻¹ε
     passes: int  # products with A F or its adjoint, for each draw
 
 

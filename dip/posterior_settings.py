@@ -16,13 +16,14 @@ class PosteriorSettings:
         method: "dense" (exact; memory grows with the square of the pixels), or samples by "cholesky" (memory grows with
             the square, time with the cube of the rays), "cg" (conjugate gradients), "sgd" (sample-then-optimise) or
             "sdd" (stochastic dual descent). "auto" is dense for small images, then cholesky, and cg for many rays.
+            Where the signal is far above the noise, "sgd" and "sdd" take many times the iterations of "cg".
         dense_pixels: up to which "auto" is "dense".
         cholesky_rays: up to which "auto" is "cholesky".
         n_samples: drawn for the deviation where it is not exact.
         kept_samples: drawn to be kept.
         batch: vectors taken through the network at a time; it bounds the memory.
-        tolerance: relative residual of a sample's equations at which it is good enough: about the error of a sample
-            in units of the deviation.
+        tolerance: relative residual of a sample's equations at which it is good enough; a bound on the sample's error
+            in units of the deviation. The passes' rounding alone may come to a hundredth.
         max_iterations: of "cg" and "sgd", two passes each for every sample; sweeps over the rays of "sdd".
         preconditioner_rank: of "cg", two passes each, once; 0 for none.
 

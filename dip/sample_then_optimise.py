@@ -18,7 +18,9 @@ class SampleThenOptimiseUpdate:
     regulariser (2306.11589, eq. 6). Nothing of the rays' size squared is held, so volumes can be drawn. All rays are
     in every step: through a network, a random subset of them costs as much; so there is no gradient noise, and nothing
     to average out. The momentum is k / (k + 3), at most the best for the quadratic's condition (Nesterov 2018, section
-    2.2.1). The residual is the gradient's norm relative to |u + Φᵀ R⁻¹ε|, at the point that is returned.
+    2.2.1). The residual is |gradient| / |R⁻¹ε| at the point that is returned. The error of u' in units of its posterior
+    deviation is (I + ΦᵀΦ)^(-1/2) gradient, so that this bounds it from above, as that of `updated_by_dual` does;
+    relative to u + Φᵀ R⁻¹ε, which the strongest signal dominates, the gradient would look small long before.
 
     Args:
         rays: Φ.
@@ -41,7 +43,6 @@ class SampleThenOptimiseUpdate:
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays); all draws take the same iterations."""
         white, start = self.rays.noise.whiten(noise), latent.double()
-        target = start + self.rays.adjoint(white)
         fastest = (math.sqrt(self._curvature) - 1) / (math.sqrt(self._curvature) + 1)
         # From the prior's draw: what the rays do not see is right from the first step.
         point = ahead = start
@@ -50,9 +51,9 @@ class SampleThenOptimiseUpdate:
             steps += 1
             images = self.rays.image(ahead)
             gradient = ahead - start + self.rays.adjoint(self.rays.project(images.double()) - white)
-            residual = relative_norm(gradient, target)
+            residual = relative_norm(gradient, white)
             if steps == self._iterations or bool((residual <= self.tolerance).all()):
-                return Update(ahead, images, residual, 1 + 2 * steps)
+                return Update(ahead, images, residual, 2 * steps)
             previous, point = point, ahead - gradient / self._curvature
             ahead = point + min(steps / (steps + 3), fastest) * (point - previous)
 

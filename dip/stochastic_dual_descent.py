@@ -87,8 +87,8 @@ class StochasticDualDescentUpdate:
         steps_a_sweep = math.ceil(data.shape[1] / self._block)
         shortened = (1 - _MOMENTUM) / (1 - _MOMENTUM ** (data.shape[1] / self._block))
         newest = min(1.0, _AVERAGED / (self._sweeps * steps_a_sweep))
-        # Where rays see nothing of the prior β is R⁻¹ε itself; descent corrects the rest, steepest directions first.
-        point, velocity, average = noise.clone(), torch.zeros_like(noise), noise.clone()
+        # Zero is the prior's own draw: what is left undone falls short of the posterior towards the prior.
+        point, velocity, average = torch.zeros_like(data), torch.zeros_like(data), torch.zeros_like(data)
         for step in range(1, self._sweeps * steps_a_sweep + 1):
             rays = self._draw_block(generator)
             gradient = (point + _MOMENTUM * velocity) @ self._covariance[:, rays] - data[:, rays]
