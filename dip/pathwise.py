@@ -142,7 +142,7 @@ def relative_norm(part: Tensor, whole: Tensor) -> Tensor:
 
 
 class CholeskyUpdate:
-    """By a Cholesky factor of I + ΦΦᵀ in float64 (Matheron's rule; arXiv 2210.04994, section 2): three passes a draw.
+    """By a Cholesky factor of I + ΦΦᵀ in float64 (Matheron's rule, arXiv 2210.04994): three passes a draw.
 
     The residual is |Φ u' − R⁻¹ε + β| / |R⁻¹ε|, see `updated_by_dual`. It shows the rounding of the passes, and a
     factor that is not of what the maps make.

@@ -11,7 +11,7 @@ from dip.pathwise import Update, WhitenedRays, relative_norm, updated_by_dual
 from operators import LinearMap, Noise
 
 _MOMENTUM = 0.9
-_AVERAGED = 100  # the average reaches back over a hundredth of all steps (2310.20581, section 3)
+_AVERAGED = 100  # the average reaches back over a hundredth of all steps, as in 2310.20581
 _PROBED = 8  # blocks whose curvature bounds the step
 _SWEEPS_A_CHECK = 10  # a check costs as much as a sweep
 
@@ -22,9 +22,9 @@ class StochasticDualDescentUpdate:
     For rays whose covariance can be held but takes too long to factorise: a sweep costs one product with the matrix.
     Nesterov's momentum ρ = 0.9 and geometric averages as in the paper. Its step size was tuned by hand; here it is
     (1 − ρ) / (1 − ρ^(rays / block)) of what a block's curvature allows, because momentum carries a block's step on for
-    so long until the block is looked at again. The number of sweeps
-    grows with the condition of I + ΦΦᵀ: conjugate gradients bear a signal far above the noise better. The residual is
-    |Φ u' − R⁻¹ε + β| / |R⁻¹ε|, see `updated_by_dual`, computed with passes rather than with the matrix.
+    so long until the block is looked at again. The number of sweeps grows with the condition of I + ΦΦᵀ: conjugate
+    gradients bear a signal far above the noise better. The residual is |Φ u' − R⁻¹ε + β| / |R⁻¹ε|, see
+    `updated_by_dual`, computed with passes rather than with the matrix.
 
     Args:
         rays: Φ.
