@@ -137,7 +137,7 @@ class _Cost:
             patches += positions * convolution.weight[0].numel()
             flops += 2 * positions * convolution.weight.numel()
         dense = config.posterior.is_dense(pixels)
-        grams = 3 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
+        grams = 3 + _n_grams(config, network)
         rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
         images = (2 * pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
         passes = (patches + 6 * config.posterior.batch * maps) * _FLOAT32
@@ -149,6 +149,14 @@ class _Cost:
         learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
         self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
+
+
+def _n_grams(config: Config, network: UNet) -> int:
+    """Of the weights' prior: one a group, or six where filters are correlated."""
+    if config.prior.kind == "layer":
+        return len(network.convolutions())
+    blocks = 3 * len(config.network.channels)
+    return {"isotropic": 1, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[config.prior.kind]
 
 
 def _halvings(name: str) -> int:

@@ -271,7 +271,7 @@ def _assemble(
         "log_density": learned.objective,
         "evidence_evaluations": float(learned.evaluations),
         "evidence_converged": float(learned.converged),
-        **{f"variance_{name}": value for name, value in learned.variances.items()},
+        **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
     }
     noise = learned.variances["noise"] + learned.variances["representation"]
     return Reconstruction(

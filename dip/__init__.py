@@ -1,17 +1,26 @@
 """The linearised deep image prior: network, fit, Jacobian, prior, evidence, posterior, calibration."""
 
 from dip.calibration import Calibration, calibrate
-from dip.evidence import Learned, RayCovariance, log_evidence, log_predictive, maximise, predictive_factor
+from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
 from dip.fit import Fit, FitSettings, RampMisfit, fit, total_variation
-from dip.gram import gram_matrices, ray_jacobian
+from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
 from dip.jacobian import NetworkJacobian
 from dip.learning import EvidenceSettings, learn, temperature
 from dip.linear_model import LinearModel, PosteriorSettings, PriorSettings, linearise
 from dip.model_error import representation_profile, smooth_correlation
 from dip.posterior import DensePosterior, Posterior, SampledPosterior, Samples, VarianceEstimate, covariance_root
-from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.prior import NetworkPrior
+from dip.ray_covariance import RayCovariance
+from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
 from dip.unet import UNet, UNetSettings
+from dip.weight_prior import (
+    PriorKind,
+    WeightGroup,
+    WeightRoot,
+    length_name,
+    weight_groups,
+)
 
 __all__ = [
     "Calibration",
@@ -32,15 +41,21 @@ __all__ = [
     "RayCovariance",
     "SampledPosterior",
     "Samples",
+    "Sensitivity",
     "UNet",
     "UNetSettings",
     "VarianceEstimate",
+    "WeightGroup",
+    "WeightRoot",
     "calibrate",
     "covariance_root",
+    "estimate_sensitivity",
+    "filter_gram_matrices",
     "fit",
     "gram_matrices",
     "hold_out",
     "learn",
+    "length_name",
     "linearise",
     "log_evidence",
     "log_predictive",
@@ -48,6 +63,7 @@ __all__ = [
     "predictive_factor",
     "ray_jacobian",
     "representation_profile",
+    "sensitivity_of",
     "smooth_correlation",
     "temperature",
     "total_variation",

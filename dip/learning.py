@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, SupportsFloat
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from dip.calibration import calibrate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
+from dip.filter_covariance import LENGTH_BOUNDS
 from dip.fit import Fit
 from dip.holdout import Holdout
 from dip.linear_model import LinearModel
@@ -87,14 +89,17 @@ def learn(
     start = covariance.start(signal=100 * noise, noise=noise)
     if "smooth" in start:
         start["smooth"] = noise  # it is no part of the signal
-    return maximise(
+    shortest, longest = LENGTH_BOUNDS
+    learned = maximise(
         objective,
         start,
         # Without noise K may be singular, and data that fit to the last digit are no reason to believe it.
-        floors={"noise": _LEAST_NOISE * noise, **floors},
+        floors={"noise": _LEAST_NOISE * noise, **dict.fromkeys(covariance.lengths, shortest), **floors},
+        ceilings=dict.fromkeys(covariance.lengths, longest),
         max_evaluations=settings.max_evaluations,
         on_step=on_step,
     )
+    return dataclasses.replace(learned, lengths=covariance.lengths)
 
 
 def temperature(model: LinearModel, found: Fit, learned: Learned, holdout: Holdout) -> float:

@@ -9,12 +9,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from dip.evidence import RayCovariance
-from dip.gram import gram_matrices, ray_jacobian
+from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.model_error import representation_profile, smooth_correlation
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
-from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.prior import NetworkPrior
+from dip.ray_covariance import RayCovariance
+from dip.sensitivity import sensitivity_of
+from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
 from operators import GaussianNoise, RayTransform
 
 
@@ -90,7 +92,7 @@ class LinearModel:
     Args:
         jacobian: J at the weights w*.
         transform: A.
-        groups: which weights share a variance, by name.
+        groups: of weights that share a variance, by name.
         covariance: of all rays, its variances named after the groups, "pixels" (white in the image), "smooth" (along a
             view; absent where views cannot show it), "representation" and "noise" (of single rays).
         response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
@@ -98,7 +100,7 @@ class LinearModel:
 
     jacobian: NetworkJacobian
     transform: RayTransform
-    groups: Mapping[str, Tensor]
+    groups: Mapping[str, WeightGroup]
     covariance: RayCovariance
     response: Tensor
 
@@ -112,11 +114,8 @@ class LinearModel:
 
     def prior(self, variances: Mapping[str, float]) -> NetworkPrior:
         """The part of the covariance that is the image."""
-        by_weight = torch.empty(self.jacobian.in_shape, dtype=torch.float64)
-        for name, index in self.groups.items():
-            by_weight[index] = variances[name]
-        weights = self.jacobian.weights()
-        return NetworkPrior(self.jacobian, by_weight.to(weights), variances["pixels"])
+        root = WeightRoot(self.groups, variances, self.jacobian.weights())
+        return NetworkPrior(self.jacobian, root, variances["pixels"])
 
     def posterior(
         self, variances: Mapping[str, float], mean: Tensor, settings: PosteriorSettings
@@ -163,9 +162,12 @@ def linearise(
         smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
             neighbours of a ray are fitted, such an error and the image explain each other.
         on_step: called as (rays done, rays).
+
+    Raises:
+        ValueError: a kind of prior that the network has no use for.
     """
-    groups = weight_groups(jacobian, kind)
     rows = ray_jacobian(jacobian, transform, on_step=on_step)
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows))
     matrix = transform.matrix()
     grams = {
         **gram_matrices(rows, groups),
@@ -178,5 +180,6 @@ def linearise(
         "representation": representation_profile(image, transform).reshape(-1),
         "noise": relative_noise.reshape(-1),
     }
+    covariance = RayCovariance(grams, diagonals, filter_gram_matrices(rows, groups))
     response = (rows @ jacobian.weights()).double()
-    return LinearModel(jacobian, transform, groups, RayCovariance(grams, diagonals), response)
+    return LinearModel(jacobian, transform, groups, covariance, response)

@@ -158,6 +158,9 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
     "overrides",
     [
         ("prior.kind=block",),
+        ("prior.kind=layer",),
+        ("prior.kind=filter-gp",),
+        ("prior.kind=g-prior",),
         ("evidence.method=exact",),
         ("evidence.max_rays=100",),
         ("network.output=sigmoid", "grid.largest_attenuation=1.2"),

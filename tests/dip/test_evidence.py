@@ -192,6 +192,17 @@ def test_scaling_scales_every_variance_alike_down_to_its_floor() -> None:
     assert learned.scaled(0.5, {"a": 0.8}) == Learned({"a": 0.8, "b": 1.5}, -5.0, 7, converged=True)
 
 
+def test_scaling_leaves_lengths_alone() -> None:
+    learned = Learned({"a": 1.0, "a.length": 3.0}, -5.0, 7, converged=True, lengths=("a.length",))
+    assert learned.scaled(2.0, {"a.length": 9.0}).variances == {"a": 2.0, "a.length": 3.0}
+
+
+def test_a_ceiling_holds() -> None:
+    learned = maximise(hill, {"a": 1.0, "b": 1.0}, ceilings={"a": 2.0})
+    assert learned.variances["a"] == pytest.approx(2.0, rel=1e-12)
+    assert learned.variances["b"] == pytest.approx(math.exp(-3), rel=1e-2)
+
+
 def test_draws_from_the_model_score_zero_on_average() -> None:
     rays, n = covariance(), 400
     root = torch.linalg.cholesky(rays.matrix(VARIANCES))

@@ -13,6 +13,7 @@ from dip import (
     Fit,
     Holdout,
     Learned,
+    LinearModel,
     UNet,
     UNetSettings,
     hold_out,
@@ -39,9 +40,11 @@ def found(residual: Tensor = RESIDUAL) -> Fit:
     return Fit(network, image, image, 0.0, 0.1, 1, residual, nothing, nothing, nothing)
 
 
-def run(data: Tensor = DATA, *, fit: Fit | None = None, **changes: Any) -> Learned:
+def run(
+    data: Tensor = DATA, *, fit: Fit | None = None, linear_model: LinearModel | None = None, **changes: Any
+) -> Learned:
     settings = EvidenceSettings(max_evaluations=15, **changes)
-    return learn(linear(), fit or found(), data, HOLDOUT, floors=FLOORS, settings=settings)
+    return learn(linear_model or linear(), fit or found(), data, HOLDOUT, floors=FLOORS, settings=settings)
 
 
 @pytest.mark.parametrize("method", ["held-out", "exact"])
@@ -63,6 +66,15 @@ def test_exact_is_the_evidence_of_the_linear_model() -> None:
     data = (DATA.reshape(-1) + linear().response)[rays]
     value, _ = log_evidence(linear().covariance.select(rays), learned.variances, data)
     assert learned.objective == pytest.approx(float(value))
+
+
+@pytest.mark.parametrize("method", ["held-out", "exact"])
+def test_lengths_of_filters_are_learned_within_bounds_and_kept_apart(method: Any) -> None:
+    learned = run(linear_model=linear("filter-gp"), method=method)
+    assert learned.lengths == linear("filter-gp").covariance.lengths
+    assert set(learned.variances) == set(linear("filter-gp").covariance.names)
+    assert all(0.1 * (1 - 1e-9) <= learned.variances[name] <= 30 * (1 + 1e-9) for name in learned.lengths)
+    assert any(learned.variances[name] != 1.0 for name in learned.lengths)
 
 
 def test_temperature_is_one_where_the_variances_are_right_and_scales_with_the_residual() -> None:

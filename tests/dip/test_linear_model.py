@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dip import DensePosterior, LinearModel, PosteriorSettings, PriorSettings, SampledPosterior, linearise
-from dip.prior import PriorKind
+from dip import DensePosterior, LinearModel, PosteriorSettings, PriorSettings, SampledPosterior, length_name, linearise
+from dip.weight_prior import PriorKind
 from operators import ImageGrid, ParallelBeam, RayTransform
 from tests.cases import network_jacobian
 from tests.dip.dense import conditioned, dense, generator, randn
@@ -33,7 +33,7 @@ def variances(model: LinearModel) -> dict[str, float]:
     return {name: 0.3 + 0.2 * number for number, name in enumerate(model.covariance.names)}
 
 
-@pytest.mark.parametrize("kind", ["isotropic", "block"])
+@pytest.mark.parametrize("kind", ["isotropic", "layer", "block", "filter-gp", "g-prior"])
 @pytest.mark.parametrize("smooth_errors", [True, False])
 def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind, smooth_errors: bool) -> None:
     linear = model(kind, smooth_errors=smooth_errors)
@@ -42,7 +42,8 @@ def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind, smoot
     unit = torch.eye(24, dtype=torch.float64).reshape(24, 3, 8)
     noise = linear.noise(v).apply(unit).reshape(24, 24)
     smooth = {"smooth"} if smooth_errors else set()
-    assert set(linear.covariance.names) == {*linear.groups, "pixels", "representation", "noise"} | smooth
+    lengths = {length_name(name) for name, group in linear.groups.items() if group.correlated}
+    assert set(linear.covariance.names) == {*linear.groups, "pixels", "representation", "noise"} | smooth | lengths
     torch.testing.assert_close(linear.covariance.matrix(v), matrix @ linear.prior(v).covariance() @ matrix.mT + noise)
 
 
