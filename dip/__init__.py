@@ -8,8 +8,17 @@ from dip.holdout import Holdout, hold_out
 from dip.jacobian import NetworkJacobian
 from dip.learning import EvidenceSettings, learn, temperature
 from dip.linear_model import LinearModel, PosteriorSettings, PriorSettings, linearise
+from dip.linearisation_error import linearisation_error
 from dip.model_error import representation_profile, smooth_correlation
-from dip.posterior import DensePosterior, Posterior, SampledPosterior, Samples, VarianceEstimate, covariance_root
+from dip.posterior import (
+    DensePosterior,
+    Posterior,
+    RegionStd,
+    SampledPosterior,
+    Samples,
+    VarianceEstimate,
+    covariance_root,
+)
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
@@ -39,6 +48,7 @@ __all__ = [
     "PriorSettings",
     "RampMisfit",
     "RayCovariance",
+    "RegionStd",
     "SampledPosterior",
     "Samples",
     "Sensitivity",
@@ -56,6 +66,7 @@ __all__ = [
     "hold_out",
     "learn",
     "length_name",
+    "linearisation_error",
     "linearise",
     "log_evidence",
     "log_predictive",
