@@ -146,6 +146,8 @@ class _Cost:
         steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
         steps += 3 * config.fit.refit_steps
         n_passes = 2 * n_rays + (2 * pixels if dense else 6 * config.posterior.n_samples)
+        if config.evidence.method == "tv-map":
+            n_passes += 2 * pixels
         learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
         self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra

@@ -22,6 +22,7 @@ from dip.posterior import (
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
+from dip.total_variation_prior import TotalVariationPrior
 from dip.unet import UNet, UNetSettings
 from dip.weight_prior import (
     PriorKind,
@@ -52,6 +53,7 @@ __all__ = [
     "SampledPosterior",
     "Samples",
     "Sensitivity",
+    "TotalVariationPrior",
     "UNet",
     "UNetSettings",
     "VarianceEstimate",

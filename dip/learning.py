@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, SupportsFloat
+from typing import Literal, SupportsFloat, get_args
 
 import torch
 from torch import Tensor
@@ -13,9 +13,13 @@ from torch import Tensor
 from dip.calibration import calibrate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
 from dip.filter_covariance import LENGTH_BOUNDS
-from dip.fit import Fit
+from dip.fit import Fit, total_variation
 from dip.holdout import Holdout
 from dip.linear_model import LinearModel
+from dip.total_variation_prior import TotalVariationPrior
+
+EvidenceMethod = Literal["held-out", "exact", "tv-map"]
+Objective = Callable[[dict[str, float]], tuple[SupportsFloat, Tensor]]
 
 _LEAST_NOISE = 1e-6  # of the mean square of the held-out residuals
 
@@ -26,9 +30,11 @@ class EvidenceSettings:
 
     Args:
         method: "held-out" maximises the density of the rays that choose, "exact" the marginal likelihood of those and
-            the fitted rays.
+            the fitted rays, "tv-map" the same with a prior of the variances, see `TotalVariationPrior`.
         fitted_share: with "held-out", what the evidence of fitted and choosing rays together counts, against the
             held-out density's 1: a little keeps few held-out rays from finding no prior variance at all.
+        tv_strength: with "tv-map", λ times the fitted image's total variation: at 1 the prior images of every group of
+            weights are expected to vary as much as that image does.
         max_rays: fitted rays that are conditioned on meanwhile, but at least one view; time grows with the cube.
         max_evaluations: of the density, at most about this many.
 
@@ -36,16 +42,19 @@ class EvidenceSettings:
         ValueError: numbers out of range.
     """
 
-    method: Literal["held-out", "exact"] = "held-out"
+    method: EvidenceMethod = "held-out"
     fitted_share: float = 0.001
+    tv_strength: float = 1.0
     max_rays: int = 2000
     max_evaluations: int = 40
 
     def __post_init__(self) -> None:
         if not 0 <= self.fitted_share <= 1:
             raise ValueError(f"fitted_share must be from 0 to 1, got {self.fitted_share}")
-        if self.method not in ("held-out", "exact"):
-            raise ValueError(f"method must be held-out or exact, got {self.method!r}")
+        if not self.tv_strength > 0:
+            raise ValueError(f"tv_strength must be positive, got {self.tv_strength}")
+        if self.method not in get_args(EvidenceMethod):
+            raise ValueError(f"method must be one of {get_args(EvidenceMethod)}, got {self.method!r}")
         for name in ("max_rays", "max_evaluations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -81,11 +90,17 @@ def learn(
     noise = _weighted_mean_square(held_residual[held], covariance.diagonals["noise"][held]) or 1.0
     share = settings.fitted_share * float(held.sum()) / len(rays)
 
-    def objective(variances: dict[str, float]) -> tuple[SupportsFloat, Tensor]:
-        if settings.method == "exact":
-            return log_evidence(covariance, variances, drive)
+    def predictive(variances: dict[str, float]) -> tuple[SupportsFloat, Tensor]:
         return log_predictive(covariance, variances, held_residual, held, data=drive, share=share)
 
+    def evidence(variances: dict[str, float]) -> tuple[SupportsFloat, Tensor]:
+        return log_evidence(covariance, variances, drive)
+
+    objective: Objective = {"held-out": predictive, "exact": evidence, "tv-map": evidence}[settings.method]
+    if settings.method == "tv-map":
+        rate = settings.tv_strength / (float(total_variation(found.image[None, None])) or 1.0)
+        prior = TotalVariationPrior(model.jacobian, model.groups, rate=rate)
+        objective = _posterior_of_variances(evidence, prior, covariance.names)
     start = covariance.start(signal=100 * noise, noise=noise)
     if "smooth" in start:
         start["smooth"] = noise  # it is no part of the signal
@@ -100,6 +115,15 @@ def learn(
         on_step=on_step,
     )
     return dataclasses.replace(learned, lengths=covariance.lengths)
+
+
+def _posterior_of_variances(evidence: Objective, prior: TotalVariationPrior, names: tuple[str, ...]) -> Objective:
+    def objective(variances: dict[str, float]) -> tuple[float, Tensor]:
+        value, slope = evidence(variances)
+        density, slopes = prior.log_density(variances)
+        return float(value) + density, slope + torch.tensor([slopes.get(name, 0.0) for name in names]).to(slope)
+
+    return objective
 
 
 def temperature(model: LinearModel, found: Fit, learned: Learned, holdout: Holdout) -> float:
