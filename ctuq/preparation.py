@@ -148,6 +148,8 @@ class _Cost:
         n_passes = 2 * n_rays + (2 * pixels if dense else 6 * config.posterior.n_samples)
         if config.evidence.method == "tv-map":
             n_passes += 2 * pixels
+        if config.evidence.method == "em":
+            n_passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
         learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
         self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra

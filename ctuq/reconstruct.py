@@ -218,6 +218,7 @@ def _learn(problem: _Problem, found: Fit, model: LinearModel, config: Config, wa
         problem.holdout,
         floors=config.prior.floors,
         settings=config.evidence,
+        generator=problem.seeds("evidence"),
         on_step=lambda done, total, value: watch.step(done, total, {"log_density": value}),
     )
     factor = temperature(model, found, learned, problem.holdout)

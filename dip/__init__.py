@@ -2,6 +2,14 @@
 
 from dip.calibration import Calibration, calibrate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
+from dip.expectation_maximisation import (
+    Estimate,
+    ExpectationMaximisationSettings,
+    LatentRays,
+    Solve,
+    conjugate_gradient_solve,
+    expectation_maximisation,
+)
 from dip.fit import Fit, FitSettings, RampMisfit, fit, total_variation
 from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
@@ -21,6 +29,7 @@ from dip.posterior import (
 )
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
+from dip.ray_factor import RayFactor
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
 from dip.total_variation_prior import TotalVariationPrior
 from dip.unet import UNet, UNetSettings
@@ -35,10 +44,13 @@ from dip.weight_prior import (
 __all__ = [
     "Calibration",
     "DensePosterior",
+    "Estimate",
     "EvidenceSettings",
+    "ExpectationMaximisationSettings",
     "Fit",
     "FitSettings",
     "Holdout",
+    "LatentRays",
     "Learned",
     "LinearModel",
     "NetworkJacobian",
@@ -49,10 +61,12 @@ __all__ = [
     "PriorSettings",
     "RampMisfit",
     "RayCovariance",
+    "RayFactor",
     "RegionStd",
     "SampledPosterior",
     "Samples",
     "Sensitivity",
+    "Solve",
     "TotalVariationPrior",
     "UNet",
     "UNetSettings",
@@ -60,8 +74,10 @@ __all__ = [
     "WeightGroup",
     "WeightRoot",
     "calibrate",
+    "conjugate_gradient_solve",
     "covariance_root",
     "estimate_sensitivity",
+    "expectation_maximisation",
     "filter_gram_matrices",
     "fit",
     "gram_matrices",

@@ -124,7 +124,7 @@ class Learned:
 
 
 def maximise(
-    objective: Callable[[dict[str, float]], tuple[SupportsFloat, Tensor]],
+    objective: Callable[[Mapping[str, float]], tuple[SupportsFloat, Tensor]],
     start: Mapping[str, float],
     *,
     floors: Mapping[str, float] | None = None,

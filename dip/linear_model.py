@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,12 +10,14 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from dip.expectation_maximisation import LatentRays
 from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.model_error import representation_profile, smooth_correlation
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
+from dip.ray_factor import RayFactor
 from dip.sensitivity import sensitivity_of
 from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
 from operators import GaussianNoise, RayTransform
@@ -116,6 +119,23 @@ class LinearModel:
         """The part of the covariance that is the image."""
         root = WeightRoot(self.groups, variances, self.jacobian.weights())
         return NetworkPrior(self.jacobian, root, variances["pixels"])
+
+    def latent_rays(self, rays: Tensor) -> LatentRays:
+        """The same of some rays, (rays,) into all, as products with the network and its adjoint alone."""
+        (n_weights,), n_pixels = self.jacobian.in_shape, math.prod(self.jacobian.out_shape)
+        groups = {name: group.index for name, group in self.groups.items()}
+        groups["pixels"] = torch.arange(n_weights, n_weights + n_pixels)
+        root: Tensor | None = None
+        if "smooth" in self.covariance.grams:
+            groups["smooth"] = torch.arange(len(self.response)) + n_weights + n_pixels
+            root = covariance_root(smooth_correlation(self.transform.out_shape[-1]).to(self.response))
+
+        def factor(variances: Mapping[str, float]) -> RayFactor:
+            shared = None if root is None else variances["smooth"] ** 0.5 * root
+            return RayFactor(self.transform, self.prior(variances), shared, rays)
+
+        diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
+        return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
 
     def posterior(
         self, variances: Mapping[str, float], mean: Tensor, settings: PosteriorSettings

@@ -162,6 +162,7 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
         ("prior.kind=filter-gp",),
         ("prior.kind=g-prior",),
         ("evidence.method=exact",),
+        ("evidence.method=em", "prior.kind=block"),
         ("evidence.method=tv-map", "prior.kind=filter-gp"),
         ("evidence.max_rays=100",),
         ("network.output=sigmoid", "grid.largest_attenuation=1.2"),

@@ -143,7 +143,7 @@ def test_maximise_recovers_the_variances_that_made_the_data(seed: int) -> None:
     assert learned.objective >= log_evidence(rays, truth, data)[0]
 
 
-def hill(variances: dict[str, float]) -> tuple[float, Tensor]:
+def hill(variances: Mapping[str, float]) -> tuple[float, Tensor]:
     """Highest at a = e², b = e⁻³."""
     a, b = math.log(variances["a"]) - 2, math.log(variances["b"]) + 3
     return -(a * a) - 4 * b * b, torch.tensor([-2 * a, -8 * b], dtype=torch.float64)
@@ -163,7 +163,7 @@ def test_a_start_below_the_floor_is_lifted() -> None:
 
 
 def test_a_step_to_where_the_matrix_is_singular_turns_back() -> None:
-    def cliff(variances: dict[str, float]) -> tuple[float, Tensor]:
+    def cliff(variances: Mapping[str, float]) -> tuple[float, Tensor]:
         if variances["a"] > 1e4:
             raise SINGULAR("not positive-definite")
         value, slope = hill(variances)

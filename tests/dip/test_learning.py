@@ -45,10 +45,34 @@ def run(
     data: Tensor = DATA, *, fit: Fit | None = None, linear_model: LinearModel | None = None, **changes: Any
 ) -> Learned:
     settings = EvidenceSettings(max_evaluations=15, **changes)
-    return learn(linear_model or linear(), fit or found(), data, HOLDOUT, floors=FLOORS, settings=settings)
+    return learn(
+        linear_model or linear(),
+        fit or found(),
+        data,
+        HOLDOUT,
+        floors=FLOORS,
+        settings=settings,
+        generator=generator(5),
+    )
 
 
-@pytest.mark.parametrize("method", ["held-out", "exact", "tv-map"])
+def learn_from(kind: Any, settings: EvidenceSettings, on_step: Any = None) -> Learned:
+    """From data that the model itself might give."""
+    root = torch.linalg.cholesky(linear(kind).covariance.matrix(variances(linear(kind))))
+    data = (root @ randn(24, seed=6) - linear(kind).response).reshape(3, 8)
+    return learn(
+        linear(kind),
+        found(),
+        data,
+        HOLDOUT,
+        floors=FLOORS,
+        settings=settings,
+        generator=generator(5),
+        on_step=on_step,
+    )
+
+
+@pytest.mark.parametrize("method", ["held-out", "exact", "em", "tv-map"])
 def test_judging_rays_teach_nothing(method: Any) -> None:
     spoiled = torch.where(HOLDOUT.judges, 100.0, DATA)
     other = found(RESIDUAL + 100.0 * HOLDOUT.judges)
@@ -69,13 +93,26 @@ def test_exact_is_the_evidence_of_the_linear_model() -> None:
     assert learned.objective == pytest.approx(float(value))
 
 
-@pytest.mark.parametrize("method", ["held-out", "exact", "tv-map"])
+@pytest.mark.parametrize("method", ["held-out", "exact", "em", "tv-map"])
 def test_lengths_of_filters_are_learned_within_bounds_and_kept_apart(method: Any) -> None:
     learned = run(linear_model=linear("filter-gp"), method=method)
     assert learned.lengths == linear("filter-gp").covariance.lengths
     assert set(learned.variances) == set(linear("filter-gp").covariance.names)
     assert all(0.1 * (1 - 1e-9) <= learned.variances[name] <= 30 * (1 + 1e-9) for name in learned.lengths)
     assert any(learned.variances[name] != 1.0 for name in learned.lengths)
+
+
+@pytest.mark.parametrize("kind", ["block", "filter-gp"])
+def test_em_finds_the_evidence_that_the_optimiser_finds(kind: Any) -> None:
+    told: list[tuple[int, int, float]] = []
+    exact = learn_from(kind, EvidenceSettings(method="exact", max_evaluations=200))
+    em = learn_from(
+        kind, EvidenceSettings(method="em", max_evaluations=100, n_draws=64), lambda *step: told.append(step)
+    )
+    assert abs(em.objective - exact.objective) < 0.01 * abs(exact.objective)
+    assert em.converged
+    assert told[-1] == (em.evaluations, 100, em.objective)
+    assert em.variances["pixels"] >= FLOORS["pixels"]
 
 
 IMAGE = randn(5, 7, seed=13)
@@ -137,6 +174,7 @@ def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
         ({"fitted_share": -0.1}, "fitted_share must be from 0 to 1"),
         ({"method": "guess"}, "method must be one of .*, got 'guess'"),
         ({"tv_strength": 0.0}, "tv_strength must be positive, got 0"),
+        ({"n_draws": 1}, "n_draws must be at least 2"),
         ({"max_rays": 0}, "max_rays must be at least 1"),
         ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
     ],

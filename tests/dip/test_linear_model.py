@@ -10,6 +10,7 @@ from torch import Tensor
 from dip import DensePosterior, LinearModel, PosteriorSettings, PriorSettings, SampledPosterior, length_name, linearise
 from dip.weight_prior import PriorKind
 from operators import ImageGrid, ParallelBeam, RayTransform
+from operators.testing import assert_linear_map
 from tests.cases import network_jacobian
 from tests.dip.dense import conditioned, dense, generator, randn
 
@@ -45,6 +46,23 @@ def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind, smoot
     lengths = {length_name(name) for name, group in linear.groups.items() if group.correlated}
     assert set(linear.covariance.names) == {*linear.groups, "pixels", "representation", "noise"} | smooth | lengths
     torch.testing.assert_close(linear.covariance.matrix(v), matrix @ linear.prior(v).covariance() @ matrix.mT + noise)
+
+
+@pytest.mark.parametrize("kind", ["block", "filter-gp", "g-prior"])
+@pytest.mark.parametrize("smooth_errors", [True, False])
+def test_products_of_some_rays_are_their_covariance(kind: PriorKind, smooth_errors: bool) -> None:
+    linear, some = model(kind, smooth_errors=smooth_errors), torch.tensor([17, 3, 4, 20])
+    v, rays = variances(linear), linear.latent_rays(some)
+    factor = rays.factor(v)
+    assert_linear_map(factor, generator=generator())
+    matrix = dense(factor)
+    expected = linear.covariance.select(some).matrix(v)
+    torch.testing.assert_close(matrix @ matrix.mT + torch.diag(rays.diagonal(v)), expected, rtol=1e-6, atol=1e-9)
+    every = torch.cat(list(rays.groups.values())).sort().values
+    assert torch.equal(every, torch.arange(matrix.shape[1]))
+    for name, index in rays.groups.items():
+        more = dense(rays.factor(v | {name: 4 * v[name]}))
+        torch.testing.assert_close(more[:, index], 2 * matrix[:, index])
 
 
 def test_response_is_what_the_weights_themselves_project_to() -> None:
