@@ -32,6 +32,7 @@ from dip import (
     UNet,
     VarianceEstimate,
     calibrate,
+    check_prior_kind,
     fit,
     hold_out,
     learn,
@@ -175,6 +176,10 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
 
 def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
     network = UNet(config.network, generator=problem.seeds("network"))
+    try:
+        check_prior_kind(config.prior.kind, network)
+    except ValueError as error:
+        raise InputError(f"{error} (prior.kind)") from error
 
     def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
         watch.step(done, total, {name: value * problem.scale for name, value in info.items()})

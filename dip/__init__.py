@@ -37,6 +37,7 @@ from dip.weight_prior import (
     PriorKind,
     WeightGroup,
     WeightRoot,
+    check_prior_kind,
     length_name,
     weight_groups,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "WeightGroup",
     "WeightRoot",
     "calibrate",
+    "check_prior_kind",
     "conjugate_gradient_solve",
     "covariance_root",
     "estimate_sensitivity",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dip.filter_covariance import tap_root
 from dip.jacobian import NetworkJacobian
+from dip.unet import UNet
 from operators.linear_map import batch_shape
 
 PriorKind = Literal["isotropic", "layer", "block", "filter-gp", "g-prior"]
@@ -39,6 +40,24 @@ def length_name(group: str) -> str:
     return f"{group}.length"
 
 
+def check_prior_kind(kind: PriorKind, network: UNet) -> None:
+    """Whether a network can have such a prior, known before any fit.
+
+    Raises:
+        ValueError: an unknown kind; filters to correlate where the network has none; or one variance for normalised
+            weights, whose scale is arbitrary, and others (arXiv 2206.08900).
+    """
+    if kind not in get_args(PriorKind):
+        raise ValueError(f"prior kind must be one of {get_args(PriorKind)}, got {kind!r}")
+    if kind == "filter-gp" and not any(_is_filter(convolution) for convolution in network.convolutions().values()):
+        raise ValueError("prior kind 'filter-gp' needs 3x3 convolutions, and this network has none: try 'block'")
+    if kind == "isotropic" and network.settings.norm != "none":
+        raise ValueError(
+            "prior kind 'isotropic' gives normalised weights, whose scale is arbitrary, and others one variance: "
+            "try 'block' or 'g-prior'"
+        )
+
+
 def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Tensor) -> dict[str, WeightGroup]:
     """The groups of a prior by name.
 
@@ -54,10 +73,9 @@ def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Te
         sensitivity: mean square of each column of A J, (P,); read by "g-prior" alone.
 
     Raises:
-        ValueError: an unknown kind, or one that the network has no use for.
+        ValueError: see `check_prior_kind`.
     """
-    if kind not in get_args(PriorKind):
-        raise ValueError(f"prior kind must be one of {get_args(PriorKind)}, got {kind!r}")
+    check_prior_kind(kind, jacobian.network)
     device = jacobian.weights().device
     if kind == "g-prior":
         every = torch.arange(jacobian.in_shape[0], device=device)
@@ -65,10 +83,7 @@ def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Te
     layers: dict[str, list[str]] = {}
     for name in jacobian.layers():
         layers.setdefault(_group_of(name, jacobian, kind), []).append(name)
-    groups = {name: _group(members, jacobian, correlated=kind == "filter-gp") for name, members in layers.items()}
-    if kind == "filter-gp" and not any(group.correlated for group in groups.values()):
-        raise ValueError("prior kind 'filter-gp' needs 3x3 convolutions, and this network has none: try 'block'")
-    return groups
+    return {name: _group(members, jacobian, correlated=kind == "filter-gp") for name, members in layers.items()}
 
 
 def _group_of(name: str, jacobian: NetworkJacobian, kind: PriorKind) -> str:
@@ -80,8 +95,12 @@ def _group_of(name: str, jacobian: NetworkJacobian, kind: PriorKind) -> str:
 def _group(names: list[str], jacobian: NetworkJacobian, *, correlated: bool) -> WeightGroup:
     layers, convolutions = jacobian.layers(), jacobian.network.convolutions()
     index = torch.cat([torch.arange(layers[name].start, layers[name].stop) for name in names])
-    filters = all(tuple(convolutions[name].kernel_size) == (3, 3) for name in names)
+    filters = all(_is_filter(convolutions[name]) for name in names)
     return WeightGroup(index.to(jacobian.weights().device), torch.ones(len(index)), correlated and filters)
+
+
+def _is_filter(convolution: nn.Conv2d) -> bool:
+    return tuple(convolution.kernel_size) == (3, 3)
 
 
 def _inverse_root(sensitivity: Tensor) -> Tensor:

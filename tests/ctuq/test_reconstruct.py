@@ -162,6 +162,7 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
         ("prior.kind=filter-gp",),
         ("prior.kind=g-prior",),
         ("evidence.method=exact",),
+        ("network.norm=group", "prior.kind=g-prior", "posterior.method=samples"),
         ("evidence.method=em", "prior.kind=block"),
         ("evidence.method=tv-map", "prior.kind=filter-gp"),
         ("evidence.max_rays=100",),
@@ -173,6 +174,11 @@ def test_every_way_of_learning_gives_finite_positive_error_bars(overrides: tuple
     assert result.std.isfinite().all()
     assert (result.std > 0).all()
     assert math.isfinite(result.calibration.chi_square)
+
+
+def test_a_prior_that_the_network_cannot_have_is_refused_before_the_fit() -> None:
+    with pytest.raises(InputError, match=r"try 'block' or 'g-prior' \(prior\.kind\)"):
+        run("network.norm=group")
 
 
 def test_a_sigmoid_output_needs_to_know_its_limit() -> None:

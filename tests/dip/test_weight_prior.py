@@ -70,6 +70,23 @@ def test_filter_gp_without_3x3_filters_names_the_alternative() -> None:
         weight_groups(without_filters(), "filter-gp", sensitivity=SENSITIVITY)
 
 
+def test_normalised_and_free_weights_never_share_a_variance() -> None:
+    settings = UNetSettings(channels=(2, 3), skip_channels=(1,), norm="group")
+    jacobian = network_jacobian(settings=settings)
+    with pytest.raises(ValueError, match=r"'isotropic' gives normalised weights.*: try 'block' or 'g-prior'"):
+        weight_groups(jacobian, "isotropic", sensitivity=SENSITIVITY)
+    free = {name for name, c in jacobian.network.convolutions().items() if tuple(c.kernel_size) == (1, 1)}
+    others: tuple[PriorKind, ...] = ("layer", "block", "filter-gp")
+    for kind in others:
+        for group in weight_groups(jacobian, kind, sensitivity=SENSITIVITY).values():
+            inside = {
+                name in free
+                for name, where in jacobian.layers().items()
+                if torch.isin(torch.arange(where.start, where.stop), group.index).any()
+            }
+            assert len(inside) == 1
+
+
 def test_unknown_kind_is_named() -> None:
     unknown: Any = "layered"
     with pytest.raises(ValueError, match=r"prior kind must be one of \('isotropic', .*got 'layered'"):
