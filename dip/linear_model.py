@@ -137,6 +137,20 @@ class LinearModel:
         diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
         return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
 
+    def weight_draws(self, variances: Mapping[str, float], n: int, *, generator: torch.Generator) -> Tensor:
+        """Draws of w − w* from the posterior given all rays, about zero, (n, P): steps for `linearisation_error`."""
+        rays = self.latent_rays(torch.arange(len(self.response), device=self.response.device))
+        factor, device = rays.factor(variances), self.response.device
+        latent, errors = (
+            torch.randn(n, size, generator=generator, dtype=torch.float64).to(device)
+            for size in (*factor.in_shape, rays.n_rays)
+        )
+        mismatch = rays.diagonal(variances).sqrt() * errors - factor(latent)
+        solved = torch.cholesky_solve(mismatch.mT, torch.linalg.cholesky(self.covariance.matrix(variances))).mT
+        latent = latent + factor.adjoint(solved)
+        weights = self.jacobian.weights()
+        return WeightRoot(self.groups, variances, weights)(latent[:, : len(weights)].to(weights))
+
     def posterior(
         self, variances: Mapping[str, float], mean: Tensor, settings: PosteriorSettings
     ) -> DensePosterior | SampledPosterior:

@@ -18,7 +18,7 @@ def linearisation_error(jacobian: NetworkJacobian, steps: Tensor) -> float:
 
     Args:
         jacobian: J at the weights w*.
-        steps: δ, (n, P): draws from the prior or the posterior of the weights.
+        steps: δ, (n, P): draws from the prior, or from the posterior by `LinearModel.weight_draws`.
 
     Raises:
         ValueError: steps of another shape, or none.

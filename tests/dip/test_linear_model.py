@@ -7,12 +7,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from dip import DensePosterior, LinearModel, PosteriorSettings, PriorSettings, SampledPosterior, length_name, linearise
+from dip import (
+    DensePosterior,
+    LinearModel,
+    PosteriorSettings,
+    PriorSettings,
+    SampledPosterior,
+    WeightRoot,
+    length_name,
+    linearise,
+)
 from dip.weight_prior import PriorKind
 from operators import ImageGrid, ParallelBeam, RayTransform
 from operators.testing import assert_linear_map
 from tests.cases import network_jacobian
-from tests.dip.dense import conditioned, dense, generator, randn
+from tests.dip.dense import conditioned, dense, generator, randn, standard_scores
 
 SHAPE = (5, 7)
 GEOMETRY = ParallelBeam(grid=ImageGrid(shape=SHAPE), angles_rad=(0.1, 0.9, 2.0), n_detectors=8)
@@ -63,6 +72,20 @@ def test_products_of_some_rays_are_their_covariance(kind: PriorKind, smooth_erro
     for name, index in rays.groups.items():
         more = dense(rays.factor(v | {name: 4 * v[name]}))
         torch.testing.assert_close(more[:, index], 2 * matrix[:, index])
+
+
+@pytest.mark.parametrize("kind", ["filter-gp", "g-prior"])
+def test_weight_draws_have_the_posteriors_covariance(kind: PriorKind) -> None:
+    linear, n = model(kind), 1500
+    v, weights = variances(linear), linear.jacobian.weights()
+    root = dense(WeightRoot(linear.groups, v, weights))
+    seen = dense(linear.transform) @ dense(linear.jacobian)
+    rest = linear.covariance.matrix(v) - seen @ root @ root.mT @ seen.mT
+    exact = conditioned(root @ root.mT, seen, rest)
+    # Along some directions, those that the rays see best among them.
+    directions = torch.cat([randn(4, len(weights)), seen[:4]])
+    draws = linear.weight_draws(v, n, generator=generator(8)) @ directions.mT
+    assert float(standard_scores(draws, directions @ exact @ directions.mT).abs().max()) < 5
 
 
 def test_response_is_what_the_weights_themselves_project_to() -> None:
