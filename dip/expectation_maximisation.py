@@ -19,6 +19,7 @@ Solve = Callable[[Mapping[str, float], Tensor, Tensor], Tensor]
 
 _LARGEST_STEP = 2.0  # of a variance, in natural logarithms
 _LARGEST_LENGTH_STEP = 0.5
+_TINY = 1e-300  # a dead group has nothing to observe and nothing to expect, and stays
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ def expectation_maximisation(
     ε_c/√d_c of the rays. With the effective dimension γ = θ tr(K⁻¹ ∂K/∂θ) that is θ ← (‖v̄‖² + θ (n − γ))/n. MacKay's
     θ ← ‖v̄‖²/γ has the same fixed point and gets there in tens of steps, where EM needs n/γ. For a single noise it is
     ‖y − M w̄‖²/(rays − γ). γ is the mean of the same ‖v̄‖²/θ over draws y' of the model itself, as E[K⁻¹y' y'ᵀK⁻¹] = K⁻¹;
-    the γ of all terms add up to the number of rays, which takes most of the noise out of them. Each is kept from 1 to
-    rays − 1, so that a term which explains less than a ray goes to its floor. Lengths take half a step of Fisher
-    scoring, with the information from the same draws.
+    the γ of all terms add up to the number of rays, which takes most of the noise out of them. As means of squares they
+    need no clamp, and must have none: kept from 1 upwards they would send to zero what explains less than a ray at the
+    start, such as all noise. Lengths take half a step of Fisher scoring, with the information from the same draws.
 
     All steps use the same random numbers, so that the iteration converges, and warm-start the solves.
 
@@ -225,8 +226,7 @@ def _step(
             move = min(max(slope / information / 2, -_LARGEST_LENGTH_STEP), _LARGEST_LENGTH_STEP)
             new = min(max(value * math.exp(move), LENGTH_BOUNDS[0]), LENGTH_BOUNDS[1])
         else:
-            dimension = min(max(share * expected[name], 1.0), rays.n_rays - 1.0)
-            move = math.log(max(observed[name], 1e-300) / dimension)
+            move = math.log(max(observed[name], _TINY) / max(share * expected[name], _TINY))
             new = max(value * math.exp(min(max(move, -_LARGEST_STEP), _LARGEST_STEP)), floors.get(name, 0.0))
         moved[name] = new
         gain += abs(slope * math.log(new / value))

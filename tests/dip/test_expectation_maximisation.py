@@ -90,6 +90,21 @@ def test_it_finds_the_evidence_that_the_optimiser_finds(seed: int) -> None:
     assert best.objective - evidence(found.variances, seed) < min(1.0, 0.01 * abs(best.objective))
 
 
+def test_a_term_that_explains_less_than_a_ray_at_the_start_comes_back() -> None:
+    start = COVARIANCE.start(signal=100.0, noise=1.0) | {"noise": 1e-3, "edges": 1e-3}
+    found = expectation_maximisation(
+        RAYS,
+        data(1),
+        start,
+        solve=by_cholesky,
+        generator=generator(101),
+        settings=ExpectationMaximisationSettings(n_draws=32, max_iterations=100),
+        floors={},
+    )
+    assert found.converged
+    assert evidence(found.variances) == pytest.approx(evidence(run().variances), abs=0.2)
+
+
 def test_energies_of_many_draws_are_the_evidences_slope() -> None:
     module, n = importlib.import_module("dip.expectation_maximisation"), 4000
     draws = torch.linalg.cholesky(COVARIANCE.matrix(TRUTH)) @ randn(N, n, seed=7)

@@ -56,10 +56,10 @@ def run(
     )
 
 
-def learn_from(kind: Any, settings: EvidenceSettings, on_step: Any = None) -> Learned:
+def learn_from(kind: Any, settings: EvidenceSettings, *, seed: int, on_step: Any = None) -> Learned:
     """From data that the model itself might give."""
     root = torch.linalg.cholesky(linear(kind).covariance.matrix(variances(linear(kind))))
-    data = (root @ randn(24, seed=6) - linear(kind).response).reshape(3, 8)
+    data = (root @ randn(24, seed=seed) - linear(kind).response).reshape(3, 8)
     return learn(
         linear(kind),
         found(),
@@ -103,11 +103,15 @@ def test_lengths_of_filters_are_learned_within_bounds_and_kept_apart(method: Any
 
 
 @pytest.mark.parametrize("kind", ["block", "filter-gp"])
-def test_em_finds_the_evidence_that_the_optimiser_finds(kind: Any) -> None:
+@pytest.mark.parametrize("seed", [6, 8])
+def test_em_finds_the_evidence_that_the_optimiser_finds(kind: Any, seed: int) -> None:
     told: list[tuple[int, int, float]] = []
-    exact = learn_from(kind, EvidenceSettings(method="exact", max_evaluations=200))
+    exact = learn_from(kind, EvidenceSettings(method="exact", max_evaluations=200), seed=seed)
     em = learn_from(
-        kind, EvidenceSettings(method="em", max_evaluations=100, n_draws=64), lambda *step: told.append(step)
+        kind,
+        EvidenceSettings(method="em", max_evaluations=100, n_draws=64),
+        seed=seed,
+        on_step=lambda *step: told.append(step),
     )
     assert abs(em.objective - exact.objective) < 0.01 * abs(exact.objective)
     assert em.converged
