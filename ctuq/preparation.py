@@ -139,7 +139,7 @@ class _Cost:
             flops += 2 * positions * convolution.weight.numel()
         method = config.posterior.method_for(pixels, n_rays)
         dense = method == "dense"
-        grams = 3 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
+        grams = 3 + _n_grams(config, network)
         rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
         images = (2 * pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
         passes = (patches + 6 * config.posterior.batch * maps) * _FLOAT32
@@ -148,6 +148,10 @@ class _Cost:
         steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
         steps += 3 * config.fit.refit_steps
         n_passes = 2 * n_rays + (2 * pixels if dense else 2 * self._products(method, config.posterior))
+        if config.evidence.method == "tv-map":
+            n_passes += 2 * pixels
+        if config.evidence.method == "em":
+            n_passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
         learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
         self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
@@ -158,6 +162,14 @@ class _Cost:
         steps = min(_STEPS.get(method, 0), settings.max_iterations)
         once = 2 * settings.preconditioner_rank if method == "cg" else 0
         return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
+
+
+def _n_grams(config: Config, network: UNet) -> int:
+    """Of the weights' prior: one a group, or six where filters are correlated."""
+    if config.prior.kind == "layer":
+        return len(network.convolutions())
+    blocks = 3 * len(config.network.channels)
+    return {"isotropic": 1, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[config.prior.kind]
 
 
 def _halvings(name: str) -> int:

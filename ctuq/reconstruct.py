@@ -34,6 +34,7 @@ from dip import (
     UNet,
     VarianceEstimate,
     calibrate,
+    check_prior_kind,
     fit,
     hold_out,
     learn,
@@ -177,6 +178,10 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
 
 def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
     network = UNet(config.network, generator=problem.seeds("network"))
+    try:
+        check_prior_kind(config.prior.kind, network)
+    except ValueError as error:
+        raise InputError(f"{error} (prior.kind)") from error
 
     def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
         watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
@@ -220,6 +225,7 @@ def _learn(problem: _Problem, found: Fit, model: LinearModel, config: Config, wa
         problem.holdout,
         floors=config.prior.floors,
         settings=config.evidence,
+        generator=problem.seeds("evidence"),
         on_step=lambda done, total, value: watch.step(done, total, {"log_density": value}),
     )
     factor = temperature(model, found, learned, problem.holdout)
@@ -275,7 +281,7 @@ def _assemble(
         "log_density": learned.objective,
         "evidence_evaluations": float(learned.evaluations),
         "evidence_converged": float(learned.converged),
-        **{f"variance_{name}": value for name, value in learned.variances.items()},
+        **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
     }
     noise = learned.variances["noise"] + learned.variances["representation"]
     return Reconstruction(

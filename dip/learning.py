@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, SupportsFloat
+from typing import Literal, SupportsFloat, get_args
 
 import torch
 from torch import Tensor
 
 from dip.calibration import calibrate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
-from dip.fit import Fit
+from dip.expectation_maximisation import ExpectationMaximisationSettings, expectation_maximisation
+from dip.filter_covariance import LENGTH_BOUNDS
+from dip.fit import Fit, total_variation
 from dip.holdout import Holdout
 from dip.linear_model import LinearModel
+from dip.ray_covariance import RayCovariance
+from dip.total_variation_prior import TotalVariationPrior
+
+EvidenceMethod = Literal["held-out", "exact", "em", "tv-map"]
+Objective = Callable[[Mapping[str, float]], tuple[SupportsFloat, Tensor]]
 
 _LEAST_NOISE = 1e-6  # of the mean square of the held-out residuals
 
@@ -24,29 +32,37 @@ class EvidenceSettings:
 
     Args:
         method: "held-out" maximises the density of the rays that choose, "exact" the marginal likelihood of those and
-            the fitted rays.
+            the fitted rays, "em" the same by samples, see `expectation_maximisation`, "tv-map" the same with a prior of
+            the variances, see `TotalVariationPrior`.
         fitted_share: with "held-out", what the evidence of fitted and choosing rays together counts, against the
             held-out density's 1: a little keeps few held-out rays from finding no prior variance at all.
+        tv_strength: with "tv-map", λ times the fitted image's total variation: at 1 the prior images of every group of
+            weights are expected to vary as much as that image does.
+        n_draws: with "em", whose noise falls with their root.
         max_rays: fitted rays that are conditioned on meanwhile, but at least one view; time grows with the cube.
-        max_evaluations: of the density, at most about this many.
+        max_evaluations: of the density, or steps of "em", at most about this many.
 
     Raises:
         ValueError: numbers out of range.
     """
 
-    method: Literal["held-out", "exact"] = "held-out"
+    method: EvidenceMethod = "held-out"
     fitted_share: float = 0.001
+    tv_strength: float = 1.0
+    n_draws: int = 16
     max_rays: int = 2000
     max_evaluations: int = 40
 
     def __post_init__(self) -> None:
         if not 0 <= self.fitted_share <= 1:
             raise ValueError(f"fitted_share must be from 0 to 1, got {self.fitted_share}")
-        if self.method not in ("held-out", "exact"):
-            raise ValueError(f"method must be held-out or exact, got {self.method!r}")
-        for name in ("max_rays", "max_evaluations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.tv_strength > 0:
+            raise ValueError(f"tv_strength must be positive, got {self.tv_strength}")
+        if self.method not in get_args(EvidenceMethod):
+            raise ValueError(f"method must be one of {get_args(EvidenceMethod)}, got {self.method!r}")
+        for name, least in {"n_draws": 2, "max_rays": 1, "max_evaluations": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
 def learn(
@@ -57,6 +73,7 @@ def learn(
     *,
     floors: dict[str, float],
     settings: EvidenceSettings,
+    generator: torch.Generator,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Learned:
     """Variances of all terms of the model, before any scaling.
@@ -68,33 +85,108 @@ def learn(
         holdout: of `data`; the rays that judge are not looked at.
         floors: least variances by name.
         settings: what to maximise.
+        generator: of the draws of "em"; the other methods draw nothing.
         on_step: called as (evaluations, max_evaluations, value).
     """
-    chooses = holdout.chooses.reshape(-1)
-    rays = torch.nonzero(conditioned_on(holdout, settings.max_rays) | chooses)[:, 0]
-    covariance, held = model.covariance.select(rays), chooses[rays]
-    held_residual = found.holdout_residual.reshape(-1).double()[rays]
-    # What the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*.
-    drive = ((data - model.transform(found.image)).reshape(-1).double() + model.response)[rays]
-    noise = _weighted_mean_square(held_residual[held], covariance.diagonals["noise"][held]) or 1.0
-    share = settings.fitted_share * float(held.sum()) / len(rays)
-
-    def objective(variances: dict[str, float]) -> tuple[SupportsFloat, Tensor]:
-        if settings.method == "exact":
-            return log_evidence(covariance, variances, drive)
-        return log_predictive(covariance, variances, held_residual, held, data=drive, share=share)
-
-    start = covariance.start(signal=100 * noise, noise=noise)
-    if "smooth" in start:
-        start["smooth"] = noise  # it is no part of the signal
-    return maximise(
-        objective,
-        start,
-        # Without noise K may be singular, and data that fit to the last digit are no reason to believe it.
-        floors={"noise": _LEAST_NOISE * noise, **floors},
+    task = _task(model, found, data, holdout, settings.max_rays)
+    # Without noise K may be singular, and data that fit to the last digit are no reason to believe it.
+    floors = {"noise": _LEAST_NOISE * task.noise, **floors}
+    if settings.method == "em":
+        return _learn_by_sampling(model, task, floors, settings, generator, on_step)
+    shortest, longest = LENGTH_BOUNDS
+    learned = maximise(
+        _objective(model, found, task, settings),
+        task.start(),
+        floors=dict.fromkeys(task.covariance.lengths, shortest) | floors,
+        ceilings=dict.fromkeys(task.covariance.lengths, longest),
         max_evaluations=settings.max_evaluations,
         on_step=on_step,
     )
+    return dataclasses.replace(learned, lengths=task.covariance.lengths)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The rays to learn from: some of the fitted, and those that choose."""
+
+    rays: Tensor  # (n,) into all
+    covariance: RayCovariance
+    held: Tensor  # (n,) bool: those that choose
+    held_residual: Tensor  # (n,)
+    drive: Tensor  # (n,), what the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*
+    noise: float  # mean square of the residuals
+
+    def evidence(self, variances: Mapping[str, float]) -> tuple[Tensor, Tensor]:
+        return log_evidence(self.covariance, variances, self.drive)
+
+    def start(self) -> dict[str, float]:
+        start = self.covariance.start(signal=100 * self.noise, noise=self.noise)
+        if "smooth" in start:
+            start["smooth"] = self.noise  # it is no part of the signal
+        return start
+
+
+def _task(model: LinearModel, found: Fit, data: Tensor, holdout: Holdout, max_rays: int) -> _Task:
+    chooses = holdout.chooses.reshape(-1)
+    rays = torch.nonzero(conditioned_on(holdout, max_rays) | chooses)[:, 0]
+    covariance, held = model.covariance.select(rays), chooses[rays]
+    held_residual = found.holdout_residual.reshape(-1).double()[rays]
+    drive = ((data - model.transform(found.image)).reshape(-1).double() + model.response)[rays]
+    noise = _weighted_mean_square(held_residual[held], covariance.diagonals["noise"][held]) or 1.0
+    return _Task(rays, covariance, held, held_residual, drive, noise)
+
+
+def _objective(model: LinearModel, found: Fit, task: _Task, settings: EvidenceSettings) -> Objective:
+    if settings.method == "exact":
+        return task.evidence
+    if settings.method == "tv-map":
+        rate = settings.tv_strength / (float(total_variation(found.image)) or 1.0)
+        prior = TotalVariationPrior(model.jacobian, model.groups, rate=rate)
+        return _posterior_of_variances(task.evidence, prior, task.covariance.names)
+    share = settings.fitted_share * float(task.held.sum()) / len(task.rays)
+
+    def predictive(variances: Mapping[str, float]) -> tuple[SupportsFloat, Tensor]:
+        return log_predictive(task.covariance, variances, task.held_residual, task.held, data=task.drive, share=share)
+
+    return predictive
+
+
+def _posterior_of_variances(evidence: Objective, prior: TotalVariationPrior, names: tuple[str, ...]) -> Objective:
+    def objective(variances: Mapping[str, float]) -> tuple[float, Tensor]:
+        value, slope = evidence(variances)
+        density, slopes = prior.log_density(variances)
+        return float(value) + density, slope + torch.tensor([slopes.get(name, 0.0) for name in names]).to(slope)
+
+    return objective
+
+
+def _learn_by_sampling(
+    model: LinearModel,
+    task: _Task,
+    floors: Mapping[str, float],
+    settings: EvidenceSettings,
+    generator: torch.Generator,
+    on_step: Callable[[int, int, float], None] | None,
+) -> Learned:
+    def solve(variances: Mapping[str, float], columns: Tensor, _start: Tensor) -> Tensor:
+        return torch.cholesky_solve(columns.mT, torch.linalg.cholesky(task.covariance.matrix(variances))).mT
+
+    def tell(done: int, total: int, variances: Mapping[str, float]) -> None:
+        if on_step is not None:
+            on_step(done, total, float(task.evidence(variances)[0]))
+
+    estimate = expectation_maximisation(
+        model.latent_rays(task.rays),
+        task.drive,
+        task.start(),
+        solve=solve,
+        generator=generator,
+        settings=ExpectationMaximisationSettings(n_draws=settings.n_draws, max_iterations=settings.max_evaluations),
+        floors=floors,
+        on_step=tell,
+    )
+    value = float(task.evidence(estimate.variances)[0])
+    return Learned(estimate.variances, value, estimate.iterations, estimate.converged, task.covariance.lengths)
 
 
 def temperature(model: LinearModel, found: Fit, learned: Learned, holdout: Holdout) -> float:

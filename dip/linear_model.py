@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,16 +11,20 @@ import torch
 from torch import Tensor
 
 from dip.conjugate_gradient_update import ConjugateGradientUpdate
-from dip.evidence import RayCovariance
-from dip.gram import gram_matrices, ray_jacobian
+from dip.expectation_maximisation import LatentRays
+from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.model_error import representation_profile, smooth_correlation
 from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
 from dip.posterior_settings import PosteriorSettings
-from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.prior import NetworkPrior
+from dip.ray_covariance import RayCovariance
+from dip.ray_factor import RayFactor
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
+from dip.sensitivity import sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
+from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
 from operators import GaussianNoise, RayTransform
 
 
@@ -62,7 +67,7 @@ class LinearModel:
     Args:
         jacobian: J at the weights w*.
         transform: A.
-        groups: which weights share a variance, by name.
+        groups: of weights that share a variance, by name.
         covariance: of all rays, its variances named after the groups, "pixels" (white in the image), "smooth" (along a
             view; absent where views cannot show it), "representation" and "noise" (of single rays).
         response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
@@ -70,7 +75,7 @@ class LinearModel:
 
     jacobian: NetworkJacobian
     transform: RayTransform
-    groups: Mapping[str, Tensor]
+    groups: Mapping[str, WeightGroup]
     covariance: RayCovariance
     response: Tensor
 
@@ -84,11 +89,39 @@ class LinearModel:
 
     def prior(self, variances: Mapping[str, float]) -> NetworkPrior:
         """The part of the covariance that is the image."""
-        by_weight = torch.empty(self.jacobian.in_shape, dtype=torch.float64)
-        for name, index in self.groups.items():
-            by_weight[index] = variances[name]
+        root = WeightRoot(self.groups, variances, self.jacobian.weights())
+        return NetworkPrior(self.jacobian, root, variances["pixels"])
+
+    def latent_rays(self, rays: Tensor) -> LatentRays:
+        """The same of some rays, (rays,) into all, as products with the network and its adjoint alone."""
+        (n_weights,), n_pixels = self.jacobian.in_shape, math.prod(self.jacobian.out_shape)
+        groups = {name: group.index for name, group in self.groups.items()}
+        groups["pixels"] = torch.arange(n_weights, n_weights + n_pixels)
+        root: Tensor | None = None
+        if "smooth" in self.covariance.grams:
+            groups["smooth"] = torch.arange(len(self.response)) + n_weights + n_pixels
+            root = covariance_root(smooth_correlation(self.transform.out_shape[-1]).to(self.response))
+
+        def factor(variances: Mapping[str, float]) -> RayFactor:
+            shared = None if root is None else variances["smooth"] ** 0.5 * root
+            return RayFactor(self.transform, self.prior(variances), shared, rays)
+
+        diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
+        return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
+
+    def weight_draws(self, variances: Mapping[str, float], n: int, *, generator: torch.Generator) -> Tensor:
+        """Draws of w − w* from the posterior given all rays, about zero, (n, P): steps for `linearisation_error`."""
+        rays = self.latent_rays(torch.arange(len(self.response), device=self.response.device))
+        factor, device = rays.factor(variances), self.response.device
+        latent, errors = (
+            torch.randn(n, size, generator=generator, dtype=torch.float64).to(device)
+            for size in (*factor.in_shape, rays.n_rays)
+        )
+        mismatch = rays.diagonal(variances).sqrt() * errors - factor(latent)
+        solved = torch.cholesky_solve(mismatch.mT, torch.linalg.cholesky(self.covariance.matrix(variances))).mT
+        latent = latent + factor.adjoint(solved)
         weights = self.jacobian.weights()
-        return NetworkPrior(self.jacobian, by_weight.to(weights), variances["pixels"])
+        return WeightRoot(self.groups, variances, weights)(latent[:, : len(weights)].to(weights))
 
     def posterior(
         self,
@@ -157,9 +190,12 @@ def linearise(
         smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
             neighbours of a ray are fitted, such an error and the image explain each other.
         on_step: called as (rays done, rays).
+
+    Raises:
+        ValueError: a kind of prior that the network has no use for.
     """
-    groups = weight_groups(jacobian, kind)
     rows = ray_jacobian(jacobian, transform, on_step=on_step)
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows))
     matrix = transform.matrix()
     grams = {
         **gram_matrices(rows, groups),
@@ -172,5 +208,6 @@ def linearise(
         "representation": representation_profile(image, transform).reshape(-1),
         "noise": relative_noise.reshape(-1),
     }
+    covariance = RayCovariance(grams, diagonals, filter_gram_matrices(rows, groups))
     response = (rows @ jacobian.weights()).double()
-    return LinearModel(jacobian, transform, groups, RayCovariance(grams, diagonals), response)
+    return LinearModel(jacobian, transform, groups, covariance, response)

@@ -36,6 +36,13 @@ class VarianceEstimate(NamedTuple):
     converged: bool  # whether all of them were
 
 
+class RegionStd(NamedTuple):
+    """Standard deviation of the mean over a region, with its own error."""
+
+    std: float  # in the image's unit
+    standard_error: float  # of the deviation: std / √(2n) for n samples, zero where exact
+
+
 class Posterior(Protocol):
     """What is known of an image once its rays were measured."""
 
@@ -54,6 +61,10 @@ class Posterior(Protocol):
 
     def covariance(self) -> Tensor:
         """(row · col, row · col), for small images."""
+        ...
+
+    def region_std(self, mask: Tensor, *, generator: torch.Generator) -> RegionStd:
+        """How well the mean over the pixels of `mask`, (row, col) bool, is known."""
         ...
 
     def observing(self, transform: LinearMap) -> Posterior:
@@ -110,6 +121,15 @@ class DensePosterior:
         """(row · col, row · col) float64, exact."""
         covariance: Tensor = self._root.mT @ self._root
         return covariance
+
+    def region_std(self, mask: Tensor, *, generator: torch.Generator | None = None) -> RegionStd:  # noqa: ARG002 (nothing is drawn)
+        """The exact standard deviation of the mean over the pixels of `mask`, (row, col) bool.
+
+        Raises:
+            ValueError: a mask that is empty, not boolean, or not of the image's shape.
+        """
+        weights = _region_weights(mask, self._mean.shape).to(self._root)
+        return RegionStd(float((self._root @ weights.flatten()).norm()), 0.0)
 
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> DensePosterior:
         """The posterior had these rays been measured too.
@@ -168,6 +188,17 @@ class SampledPosterior:
         root = covariance_root(rows @ rows.mT)
         return DensePosterior(rays.transform, root, noise=rays.noise, mean=self._mean).covariance()
 
+    def region_std(self, mask: Tensor, *, generator: torch.Generator) -> RegionStd:
+        """Standard deviation of the mean over the pixels of `mask`, (row, col) bool, from `n_samples` draws.
+
+        Raises:
+            ValueError: a mask that is empty, not boolean, or not of the image's shape.
+        """
+        weights = _region_weights(mask, self._mean.shape)
+        deviations = (self.sample(self.n_samples, generator=generator).images - self._mean).double()
+        std = float((deviations * weights.to(deviations)).sum((-2, -1)).square().mean().sqrt())
+        return RegionStd(std, std / math.sqrt(2 * self.n_samples))
+
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> SampledPosterior:
         """The posterior had these rays been measured too; what it costs depends on the method.
 
@@ -202,3 +233,12 @@ def variance_of(samples: Samples, mean: Tensor) -> VarianceEstimate:
     variance = (samples.images - mean).double().square().mean(dim=0)
     worst = float(samples.relative_residual.max())
     return VarianceEstimate(variance, variance * math.sqrt(2 / n), n, worst, samples.converged)
+
+
+def _region_weights(mask: Tensor, shape: torch.Size) -> Tensor:
+    """What takes an image to its mean over the region, (row, col) float64."""
+    if mask.shape != shape or mask.dtype != torch.bool:
+        raise ValueError(f"mask must be {tuple(shape)} bool, got {tuple(mask.shape)} {mask.dtype}")
+    if not mask.any():
+        raise ValueError("mask must have a pixel inside, got an empty region")
+    return mask.double() / mask.sum()

@@ -168,7 +168,13 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
     "overrides",
     [
         ("prior.kind=block",),
+        ("prior.kind=layer",),
+        ("prior.kind=filter-gp",),
+        ("prior.kind=g-prior",),
         ("evidence.method=exact",),
+        ("network.norm=group", "prior.kind=g-prior", "posterior.method=cg"),
+        ("evidence.method=em", "prior.kind=block"),
+        ("evidence.method=tv-map", "prior.kind=filter-gp"),
         ("evidence.max_rays=100",),
         ("network.output=sigmoid", "grid.largest_attenuation=1.2"),
     ],
@@ -178,6 +184,11 @@ def test_every_way_of_learning_gives_finite_positive_error_bars(overrides: tuple
     assert result.std.isfinite().all()
     assert (result.std > 0).all()
     assert math.isfinite(result.calibration.chi_square)
+
+
+def test_a_prior_that_the_network_cannot_have_is_refused_before_the_fit() -> None:
+    with pytest.raises(InputError, match=r"try 'block' or 'g-prior' \(prior\.kind\)"):
+        run("network.norm=group")
 
 
 def test_a_sigmoid_output_needs_to_know_its_limit() -> None:

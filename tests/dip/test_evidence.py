@@ -143,7 +143,7 @@ def test_maximise_recovers_the_variances_that_made_the_data(seed: int) -> None:
     assert learned.objective >= log_evidence(rays, truth, data)[0]
 
 
-def hill(variances: dict[str, float]) -> tuple[float, Tensor]:
+def hill(variances: Mapping[str, float]) -> tuple[float, Tensor]:
     """Highest at a = e², b = e⁻³."""
     a, b = math.log(variances["a"]) - 2, math.log(variances["b"]) + 3
     return -(a * a) - 4 * b * b, torch.tensor([-2 * a, -8 * b], dtype=torch.float64)
@@ -163,7 +163,7 @@ def test_a_start_below_the_floor_is_lifted() -> None:
 
 
 def test_a_step_to_where_the_matrix_is_singular_turns_back() -> None:
-    def cliff(variances: dict[str, float]) -> tuple[float, Tensor]:
+    def cliff(variances: Mapping[str, float]) -> tuple[float, Tensor]:
         if variances["a"] > 1e4:
             raise SINGULAR("not positive-definite")
         value, slope = hill(variances)
@@ -190,6 +190,17 @@ def test_scaling_scales_every_variance_alike_down_to_its_floor() -> None:
     learned = Learned({"a": 1.0, "b": 3.0}, -5.0, 7, converged=True)
     assert learned.scaled(2.0, {}) == Learned({"a": 2.0, "b": 6.0}, -5.0, 7, converged=True)
     assert learned.scaled(0.5, {"a": 0.8}) == Learned({"a": 0.8, "b": 1.5}, -5.0, 7, converged=True)
+
+
+def test_scaling_leaves_lengths_alone() -> None:
+    learned = Learned({"a": 1.0, "a.length": 3.0}, -5.0, 7, converged=True, lengths=("a.length",))
+    assert learned.scaled(2.0, {"a.length": 9.0}).variances == {"a": 2.0, "a.length": 3.0}
+
+
+def test_a_ceiling_holds() -> None:
+    learned = maximise(hill, {"a": 1.0, "b": 1.0}, ceilings={"a": 2.0})
+    assert learned.variances["a"] == pytest.approx(2.0, rel=1e-12)
+    assert learned.variances["b"] == pytest.approx(math.exp(-3), rel=1e-2)
 
 
 def test_draws_from_the_model_score_zero_on_average() -> None:

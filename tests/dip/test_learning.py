@@ -13,6 +13,8 @@ from dip import (
     Fit,
     Holdout,
     Learned,
+    LinearModel,
+    TotalVariationPrior,
     UNet,
     UNetSettings,
     hold_out,
@@ -39,12 +41,38 @@ def found(residual: Tensor = RESIDUAL) -> Fit:
     return Fit(network, image, image, 0.0, 0.1, 1, residual, nothing, nothing, nothing)
 
 
-def run(data: Tensor = DATA, *, fit: Fit | None = None, **changes: Any) -> Learned:
+def run(
+    data: Tensor = DATA, *, fit: Fit | None = None, linear_model: LinearModel | None = None, **changes: Any
+) -> Learned:
     settings = EvidenceSettings(max_evaluations=15, **changes)
-    return learn(linear(), fit or found(), data, HOLDOUT, floors=FLOORS, settings=settings)
+    return learn(
+        linear_model or linear(),
+        fit or found(),
+        data,
+        HOLDOUT,
+        floors=FLOORS,
+        settings=settings,
+        generator=generator(5),
+    )
 
 
-@pytest.mark.parametrize("method", ["held-out", "exact"])
+def learn_from(kind: Any, settings: EvidenceSettings, *, seed: int, on_step: Any = None) -> Learned:
+    """From data that the model itself might give."""
+    root = torch.linalg.cholesky(linear(kind).covariance.matrix(variances(linear(kind))))
+    data = (root @ randn(24, seed=seed) - linear(kind).response).reshape(3, 8)
+    return learn(
+        linear(kind),
+        found(),
+        data,
+        HOLDOUT,
+        floors=FLOORS,
+        settings=settings,
+        generator=generator(5),
+        on_step=on_step,
+    )
+
+
+@pytest.mark.parametrize("method", ["held-out", "exact", "em", "tv-map"])
 def test_judging_rays_teach_nothing(method: Any) -> None:
     spoiled = torch.where(HOLDOUT.judges, 100.0, DATA)
     other = found(RESIDUAL + 100.0 * HOLDOUT.judges)
@@ -63,6 +91,54 @@ def test_exact_is_the_evidence_of_the_linear_model() -> None:
     data = (DATA.reshape(-1) + linear().response)[rays]
     value, _ = log_evidence(linear().covariance.select(rays), learned.variances, data)
     assert learned.objective == pytest.approx(float(value))
+
+
+@pytest.mark.parametrize("method", ["held-out", "exact", "em", "tv-map"])
+def test_lengths_of_filters_are_learned_within_bounds_and_kept_apart(method: Any) -> None:
+    learned = run(linear_model=linear("filter-gp"), method=method)
+    assert learned.lengths == linear("filter-gp").covariance.lengths
+    assert set(learned.variances) == set(linear("filter-gp").covariance.names)
+    assert all(0.1 * (1 - 1e-9) <= learned.variances[name] <= 30 * (1 + 1e-9) for name in learned.lengths)
+    assert any(learned.variances[name] != 1.0 for name in learned.lengths)
+
+
+@pytest.mark.parametrize("kind", ["block", "filter-gp"])
+@pytest.mark.parametrize("seed", [6, 8])
+def test_em_finds_the_evidence_that_the_optimiser_finds(kind: Any, seed: int) -> None:
+    told: list[tuple[int, int, float]] = []
+    exact = learn_from(kind, EvidenceSettings(method="exact", max_evaluations=200), seed=seed)
+    em = learn_from(
+        kind,
+        EvidenceSettings(method="em", max_evaluations=100, n_draws=64),
+        seed=seed,
+        on_step=lambda *step: told.append(step),
+    )
+    assert abs(em.objective - exact.objective) < 0.01 * abs(exact.objective)
+    assert em.converged
+    assert told[-1] == (em.evaluations, 100, em.objective)
+    assert em.variances["pixels"] >= FLOORS["pixels"]
+
+
+IMAGE = randn(5, 7, seed=13)
+
+
+def test_tv_map_is_the_evidence_with_a_prior_in_units_of_the_fitted_image() -> None:
+    fit = dataclasses.replace(found(), image=IMAGE)
+    rate = 3.0 / float(IMAGE.diff(dim=0).abs().sum() + IMAGE.diff(dim=1).abs().sum())
+    prior = TotalVariationPrior(linear().jacobian, linear().groups, rate=rate)
+    rays = torch.nonzero(~HOLDOUT.judges.reshape(-1))[:, 0]
+    drive = ((DATA - linear().transform(IMAGE)).reshape(-1) + linear().response)[rays]
+    learned = run(fit=fit, method="tv-map", tv_strength=3.0)
+    value, _ = log_evidence(linear().covariance.select(rays), learned.variances, drive)
+    assert learned.objective == pytest.approx(float(value) + prior.log_density(learned.variances)[0])
+
+
+def test_the_stronger_the_prior_the_less_the_prior_images_vary() -> None:
+    fit = dataclasses.replace(found(), image=IMAGE)
+    weak, medium, strong = (
+        run(fit=fit, method="tv-map", tv_strength=strength).variances["all"] for strength in (0.01, 10.0, 1e4)
+    )
+    assert weak > medium > strong
 
 
 def test_temperature_is_one_where_the_variances_are_right_and_scales_with_the_residual() -> None:
@@ -100,7 +176,9 @@ def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
     ("changes", "message"),
     [
         ({"fitted_share": -0.1}, "fitted_share must be from 0 to 1"),
-        ({"method": "guess"}, "method must be held-out or exact, got 'guess'"),
+        ({"method": "guess"}, "method must be one of .*, got 'guess'"),
+        ({"tv_strength": 0.0}, "tv_strength must be positive, got 0"),
+        ({"n_draws": 1}, "n_draws must be at least 2"),
         ({"max_rays": 0}, "max_rays must be at least 1"),
         ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
     ],

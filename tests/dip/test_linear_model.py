@@ -18,12 +18,15 @@ from dip import (
     SampledPosterior,
     SampleThenOptimiseUpdate,
     StochasticDualDescentUpdate,
+    WeightRoot,
+    length_name,
     linearise,
 )
-from dip.prior import PriorKind
+from dip.weight_prior import PriorKind
 from operators import ImageGrid, ParallelBeam, RayTransform
+from operators.testing import assert_linear_map
 from tests.cases import network_jacobian
-from tests.dip.dense import conditioned, dense, generator, randn
+from tests.dip.dense import conditioned, dense, generator, randn, standard_scores
 
 SHAPE = (5, 7)
 GEOMETRY = ParallelBeam(grid=ImageGrid(shape=SHAPE), angles_rad=(0.1, 0.9, 2.0), n_detectors=8)
@@ -51,7 +54,7 @@ def variances(model: LinearModel) -> dict[str, float]:
     return {name: 0.3 + 0.2 * number for number, name in enumerate(model.covariance.names)}
 
 
-@pytest.mark.parametrize("kind", ["isotropic", "block"])
+@pytest.mark.parametrize("kind", ["isotropic", "layer", "block", "filter-gp", "g-prior"])
 @pytest.mark.parametrize("smooth_errors", [True, False])
 def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind, smooth_errors: bool) -> None:
     linear = model(kind, smooth_errors=smooth_errors)
@@ -60,8 +63,40 @@ def test_the_rays_covariance_is_the_priors_and_the_noises(kind: PriorKind, smoot
     unit = torch.eye(24, dtype=torch.float64).reshape(24, 3, 8)
     noise = linear.noise(v).apply(unit).reshape(24, 24)
     smooth = {"smooth"} if smooth_errors else set()
-    assert set(linear.covariance.names) == {*linear.groups, "pixels", "representation", "noise"} | smooth
+    lengths = {length_name(name) for name, group in linear.groups.items() if group.correlated}
+    assert set(linear.covariance.names) == {*linear.groups, "pixels", "representation", "noise"} | smooth | lengths
     torch.testing.assert_close(linear.covariance.matrix(v), matrix @ linear.prior(v).covariance() @ matrix.mT + noise)
+
+
+@pytest.mark.parametrize("kind", ["block", "filter-gp", "g-prior"])
+@pytest.mark.parametrize("smooth_errors", [True, False])
+def test_products_of_some_rays_are_their_covariance(kind: PriorKind, smooth_errors: bool) -> None:
+    linear, some = model(kind, smooth_errors=smooth_errors), torch.tensor([17, 3, 4, 20])
+    v, rays = variances(linear), linear.latent_rays(some)
+    factor = rays.factor(v)
+    assert_linear_map(factor, generator=generator())
+    matrix = dense(factor)
+    expected = linear.covariance.select(some).matrix(v)
+    torch.testing.assert_close(matrix @ matrix.mT + torch.diag(rays.diagonal(v)), expected, rtol=1e-6, atol=1e-9)
+    every = torch.cat(list(rays.groups.values())).sort().values
+    assert torch.equal(every, torch.arange(matrix.shape[1]))
+    for name, index in rays.groups.items():
+        more = dense(rays.factor(v | {name: 4 * v[name]}))
+        torch.testing.assert_close(more[:, index], 2 * matrix[:, index])
+
+
+@pytest.mark.parametrize("kind", ["filter-gp", "g-prior"])
+def test_weight_draws_have_the_posteriors_covariance(kind: PriorKind) -> None:
+    linear, n = model(kind), 1500
+    v, weights = variances(linear), linear.jacobian.weights()
+    root = dense(WeightRoot(linear.groups, v, weights))
+    seen = dense(linear.transform) @ dense(linear.jacobian)
+    rest = linear.covariance.matrix(v) - seen @ root @ root.mT @ seen.mT
+    exact = conditioned(root @ root.mT, seen, rest)
+    # Along some directions, those that the rays see best among them.
+    directions = torch.cat([randn(4, len(weights)), seen[:4]])
+    draws = linear.weight_draws(v, n, generator=generator(8)) @ directions.mT
+    assert float(standard_scores(draws, directions @ exact @ directions.mT).abs().max()) < 5
 
 
 def test_response_is_what_the_weights_themselves_project_to() -> None:

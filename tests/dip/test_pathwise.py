@@ -15,8 +15,10 @@ from dip import (
     SampledPosterior,
     SampleThenOptimiseUpdate,
     StochasticDualDescentUpdate,
+    WeightRoot,
     WhitenedRays,
     covariance_root,
+    weight_groups,
 )
 from operators import GaussianNoise, ImageGrid, MatrixMap, ParallelBeam, RayTransform
 from tests.cases import network_jacobian
@@ -180,9 +182,9 @@ def test_three_passes_a_draw_by_cholesky_and_two_for_every_step() -> None:
 def network_rays() -> WhitenedRays:
     """A small U-Net seen by three views in float32, some of its variance far above the noise."""
     jacobian = network_jacobian(torch.float32, shape=(16, 16), batch=100)
-    weights = torch.full(jacobian.in_shape, 0.3)
+    groups = weight_groups(jacobian, "isotropic", sensitivity=torch.ones(jacobian.in_shape))
     geometry = ParallelBeam(grid=ImageGrid(shape=(16, 16)), angles_rad=(0.1, 0.9, 2.0), n_detectors=12)
-    prior = NetworkPrior(jacobian, weights, 0.01)
+    prior = NetworkPrior(jacobian, WeightRoot(groups, {"all": 0.3}, jacobian.weights()), 0.01)
     return WhitenedRays(RayTransform(geometry), prior, GaussianNoise(NETWORK_NOISE), torch.float32)
 
 

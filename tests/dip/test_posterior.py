@@ -41,6 +41,43 @@ def test_dense_samples_have_the_covariance_about_the_mean() -> None:
     assert samples.converged
 
 
+REGION = torch.tensor([[True, False, True], [False, True, True]])
+
+
+def test_a_regions_deviation_is_that_of_its_mean() -> None:
+    weights = REGION.flatten().double() / 4
+    exact = float(weights @ model().exact @ weights) ** 0.5
+    known = model().dense().region_std(REGION)
+    assert known.std == pytest.approx(exact, rel=1e-10)
+    assert known.standard_error == 0
+    for seed in range(3):
+        estimate = model().sampled().region_std(REGION, generator=generator(seed))
+        assert abs(estimate.std - exact) < 5 * estimate.standard_error
+        assert estimate.standard_error == pytest.approx(exact / math.sqrt(2 * N_SAMPLES), rel=0.05)
+
+
+def test_a_region_of_one_pixel_is_known_as_well_as_the_pixel() -> None:
+    pixel = torch.zeros(SHAPE, dtype=torch.bool)
+    pixel[1, 2] = True
+    for posterior in (model().dense(), model().sampled()):
+        std = posterior.region_std(pixel, generator=generator()).std
+        assert std == pytest.approx(float(posterior.variance(generator=generator()).variance[1, 2]) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(SHAPE, dtype=torch.bool), "mask must have a pixel inside"),
+        (REGION.mT, r"mask must be \(2, 3\) bool, got \(3, 2\)"),
+        (REGION.double(), r"mask must be \(2, 3\) bool, got \(2, 3\) torch.float64"),
+    ],
+)
+def test_a_region_that_is_none_is_refused(mask: Tensor, message: str) -> None:
+    for posterior in (model().dense(), model().sampled()):
+        with pytest.raises(ValueError, match=message):
+            posterior.region_std(mask, generator=generator())
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
 def test_sampled_variance_is_the_closed_form_within_its_error(method: Method, seed: int) -> None:
