@@ -18,7 +18,7 @@ _WRAPS = (-2, -1, 0, 1, 2)  # periods whose correlations are added: the next lie
 
 
 def matern_correlation(distance: Tensor, *, smoothness: float, length: float) -> Tensor:
-    """Matérn correlation at a distance (Rasmussen & Williams 2006, section 4.2.1).
+    """Matérn correlation at a distance (Rasmussen & Williams 2006).
 
     Args:
         distance: any shape, in the unit of `length`.

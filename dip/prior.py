@@ -16,7 +16,7 @@ from operators.linear_map import batch_shape
 class NetworkPrior:
     """F in x = x̂ + F u, u ~ N(0, I): a `LinearMap` from (P + row · col,) to images (row, col).
 
-    F = [J Σ^{1/2}, τ I]. The first part moves the network's weights (arXiv 2203.00479, eq. 8). The second is the error
+    F = [J Σ^{1/2}, τ I]. The first part moves the network's weights (arXiv 2203.00479). The second is the error
     of the representation: what the true image holds and no small change of weights can make, white in the pixels.
 
     Args:

@@ -17,10 +17,10 @@ class SampleThenOptimiseUpdate:
     This is sample-then-optimise (arXiv 2210.04994) in the form of low variance, with the noise in the regulariser
     (2306.11589). Nothing of the rays' size squared is held, so volumes can be drawn. All rays are in every step:
     through a network, a random subset of them costs as much; so there is no gradient noise, and nothing to average
-    out. The momentum is k / (k + 3), at most the best for the quadratic's condition (Nesterov 2018, section
-    2.2.1). The residual is |gradient| / |R⁻¹ε| at the point that is returned. The error of u' in units of its posterior
-    deviation is (I + ΦᵀΦ)^(-1/2) gradient, so that this bounds it from above, as that of `updated_by_dual` does;
-    relative to u + Φᵀ R⁻¹ε, which the strongest signal dominates, the gradient would look small long before.
+    out. The momentum is k / (k + 3), at most the best for the quadratic's condition (Nesterov 2018). The
+    residual is |gradient| / |R⁻¹ε| at the point that is returned. The error of u' in units of its posterior deviation
+    is (I + ΦᵀΦ)^(-1/2) gradient, so that this bounds it from above, as that of `updated_by_dual` does; relative to
+    u + Φᵀ R⁻¹ε, which the strongest signal dominates, the gradient would look small long before.
 
     Args:
         rays: Φ.

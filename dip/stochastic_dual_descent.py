@@ -17,7 +17,7 @@ _SWEEPS_A_CHECK = 10  # a check costs as much as a sweep
 
 
 class StochasticDualDescentUpdate:
-    """Minimises ½βᵀ(I + ΦΦᵀ)β − βᵀ(R⁻¹ε − Φ u) by random coordinates (arXiv 2310.20581, algorithm 1).
+    """Minimises ½βᵀ(I + ΦΦᵀ)β − βᵀ(R⁻¹ε − Φ u) by random coordinates (arXiv 2310.20581).
 
     For rays whose covariance can be held but takes too long to factorise: a sweep costs one product with the matrix.
     Nesterov's momentum ρ = 0.9 and geometric averages as in the paper. Its step size was tuned by hand; here it is

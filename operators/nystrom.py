@@ -26,8 +26,8 @@ class NystromApproximation:
     def precondition(self, residual: Tensor, *, shift: float) -> Tensor:
         """P⁻¹ r for A + shift · I: (*batch, *shape) -> (*batch, *shape), with n elements in `shape`.
 
-        P⁻¹ = (λ_min + shift) U (diag(λ) + shift)⁻¹ Uᵀ + (I − U Uᵀ) (arXiv 2110.02820, eq. 5.3): along U the map becomes
-        a multiple of the identity, and what U leaves out stays.
+        P⁻¹ = (λ_min + shift) U (diag(λ) + shift)⁻¹ Uᵀ + (I − U Uᵀ) (arXiv 2110.02820): along U the map becomes a
+        multiple of the identity, and what U leaves out stays.
         """
         flat = residual.reshape(-1, len(self.vectors))
         along = flat @ self.vectors
@@ -43,7 +43,7 @@ def nystrom_approximation(
     rounding: float = torch.finfo(torch.float64).eps,
     batch: int = 64,
 ) -> NystromApproximation:
-    """Approximate a symmetric positive semidefinite map from its action on random vectors (2110.02820, algorithm 2.1).
+    """Approximate a symmetric positive semidefinite map from its action on random vectors (arXiv 2110.02820).
 
     Args:
         linear_map: A, with in_shape equal to out_shape; handed float64.

@@ -10,7 +10,7 @@ from operators.linear_map import LinearMap
 def largest_eigenvalue(
     linear_map: LinearMap, *, generator: torch.Generator, tolerance: float = 0.01, iterations: int = 100
 ) -> float:
-    """Largest eigenvalue of a symmetric positive semidefinite map, from below (Golub & Van Loan 2013, section 8.2.1).
+    """Largest eigenvalue of a symmetric positive semidefinite map, from below (Golub & Van Loan 2013).
 
     Args:
         linear_map: A, with in_shape equal to out_shape; handed float64.

@@ -31,7 +31,7 @@ class Solution:
 
 
 def cgls(linear_map: LinearMap, data: Tensor, *, iterations: int, tolerance: float = 1e-6) -> Solution:
-    """Least squares min |Ax - b| by conjugate gradients on the normal equations (Björck 1996, algorithm 7.4.1).
+    """Least squares min |Ax - b| by conjugate gradients on the normal equations (Björck 1996).
 
     Starts from zero, so it tends to the solution of least norm; stopped early it regularises.
 

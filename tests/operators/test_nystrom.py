@@ -40,7 +40,7 @@ def test_low_rank_is_never_above_the_map_and_misses_little() -> None:
     found = nystrom_approximation(as_map(matrix), rank, generator=generator())
     missed = torch.linalg.eigvalsh(matrix - found.vectors * found.values @ found.vectors.mT)
     assert float(missed[0]) > -1e-8
-    # The expected error is below this (Frangella, Tropp & Udell, proposition 2.2, with p = 2).
+    # The expected error is below this (Frangella, Tropp & Udell, with an oversampling of 2).
     values = torch.linalg.eigvalsh(matrix).flip(0)
     k = rank - 2
     bound = (1 + 2 * k) * values[k] + 2 * torch.e**2 * rank / 3 * values[k:].sum()
