@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dip.filter_covariance import DISTANCES, LENGTH_BOUNDS, correlations, tap_pairs, tap_root
 from dip.weight_prior import length_name
-from operators import LinearMap, conjugate_gradients
+from operators import GramMap, LinearMap, conjugate_gradients
 
 Solve = Callable[[Mapping[str, float], Tensor, Tensor], Tensor]
 """(variances, right-hand sides (n, rays), where to start (n, rays)) -> K⁻¹ of them, (n, rays)."""
@@ -140,31 +140,10 @@ def conjugate_gradient_solve(rays: LatentRays, *, iterations: int, tolerance: fl
     """
 
     def solve(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Tensor:
-        product = _Covariance(rays.factor(variances), rays.diagonal(variances))
+        product = GramMap(rays.factor(variances), shift=rays.diagonal(variances))
         return conjugate_gradients(product, columns, iterations=iterations, tolerance=tolerance, start=start).value
 
     return solve
-
-
-class _Covariance:
-    """K = Φ Φᵀ + diag, a `LinearMap` of rays."""
-
-    def __init__(self, factor: LinearMap, diagonal: Tensor) -> None:
-        self._factor, self._diagonal = factor, diagonal
-
-    @property
-    def in_shape(self) -> tuple[int, ...]:
-        return (len(self._diagonal),)
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        return self.in_shape
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self._factor(self._factor.adjoint(x)) + self._diagonal * x
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        return self(y)
 
 
 class _Draws(NamedTuple):

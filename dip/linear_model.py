@@ -15,7 +15,7 @@ from dip.expectation_maximisation import LatentRays
 from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.model_error import representation_profile, smooth_correlation
-from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays
+from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays, conditioned_draw
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
 from dip.posterior_settings import PosteriorSettings
 from dip.prior import NetworkPrior
@@ -111,16 +111,11 @@ class LinearModel:
 
     def weight_draws(self, variances: Mapping[str, float], n: int, *, generator: torch.Generator) -> Tensor:
         """Draws of w − w* from the posterior given all rays, about zero, (n, P): steps for `linearisation_error`."""
-        rays = self.latent_rays(torch.arange(len(self.response), device=self.response.device))
-        factor, device = rays.factor(variances), self.response.device
-        latent, errors = (
-            torch.randn(n, size, generator=generator, dtype=torch.float64).to(device)
-            for size in (*factor.in_shape, rays.n_rays)
-        )
-        mismatch = rays.diagonal(variances).sqrt() * errors - factor(latent)
-        solved = torch.cholesky_solve(mismatch.mT, torch.linalg.cholesky(self.covariance.matrix(variances))).mT
-        latent = latent + factor.adjoint(solved)
         weights = self.jacobian.weights()
+        rays = WhitenedRays(self.transform, self.prior(variances), self.noise(variances), weights.dtype)
+        # Of a solve by a factor only rounding is left, which no tolerance need judge.
+        update = self._cholesky(rays, variances, tolerance=math.inf)
+        latent = conditioned_draw(update, n, generator=generator, device=self.response.device).latent
         return WeightRoot(self.groups, variances, weights)(latent[:, : len(weights)].to(weights))
 
     def posterior(
@@ -163,9 +158,13 @@ class LinearModel:
             )
         if method == "sgd":
             return SampleThenOptimiseUpdate(rays, tolerance=tolerance, iterations=iterations, generator=generator)
-        white = rays.whiten_covariance(self.covariance.matrix(variances))
         if method == "sdd":
+            white = rays.whiten_covariance(self.covariance.matrix(variances))
             return StochasticDualDescentUpdate(rays, white, tolerance=tolerance, sweeps=iterations, generator=generator)
+        return self._cholesky(rays, variances, tolerance=tolerance)
+
+    def _cholesky(self, rays: WhitenedRays, variances: Mapping[str, float], *, tolerance: float) -> CholeskyUpdate:
+        white = rays.whiten_covariance(self.covariance.matrix(variances))
         return CholeskyUpdate(rays, torch.linalg.cholesky(white), tolerance=tolerance)
 
 

@@ -114,6 +114,14 @@ class PathwiseUpdate(Protocol):
         ...
 
 
+def conditioned_draw(update: PathwiseUpdate, n: int, *, generator: torch.Generator, device: torch.device) -> Update:
+    """Draw u and ε, n of each, and update them."""
+    rays = update.rays
+    latent = torch.randn(n, *rays.in_shape, generator=generator, dtype=rays.dtype)
+    noise = rays.noise.sample((n, *rays.out_shape), generator=generator, dtype=torch.float64)
+    return update(latent.to(device), noise.to(device))
+
+
 def updated_by_dual(rays: WhitenedRays, latent: Tensor, noise: Tensor, dual: Tensor, *, passes: int) -> Update:
     """The update u' = u + Φᵀβ from a solution β of (I + ΦΦᵀ)β = R⁻¹ε − Φ u.
 

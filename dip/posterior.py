@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from dip.pathwise import PathwiseUpdate, Update
+from dip.pathwise import PathwiseUpdate, Update, conditioned_draw
 from operators import LinearMap, Noise
 
 
@@ -41,6 +41,7 @@ class RegionStd(NamedTuple):
 
     std: float  # in the image's unit
     standard_error: float  # of the deviation: std / √(2n) for n samples, zero where exact
+    converged: bool  # whether all samples behind it were
 
 
 class Posterior(Protocol):
@@ -129,7 +130,7 @@ class DensePosterior:
             ValueError: a mask that is empty, not boolean, or not of the image's shape.
         """
         weights = _region_weights(mask, self._mean.shape).to(self._root)
-        return RegionStd(float((self._root @ weights.flatten()).norm()), 0.0)
+        return RegionStd(float((self._root @ weights.flatten()).norm()), 0.0, converged=True)
 
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> DensePosterior:
         """The posterior had these rays been measured too.
@@ -195,9 +196,10 @@ class SampledPosterior:
             ValueError: a mask that is empty, not boolean, or not of the image's shape.
         """
         weights = _region_weights(mask, self._mean.shape)
-        deviations = (self.sample(self.n_samples, generator=generator).images - self._mean).double()
+        samples = self.sample(self.n_samples, generator=generator)
+        deviations = (samples.images - self._mean).double()
         std = float((deviations * weights.to(deviations)).sum((-2, -1)).square().mean().sqrt())
-        return RegionStd(std, std / math.sqrt(2 * self.n_samples))
+        return RegionStd(std, std / math.sqrt(2 * self.n_samples), samples.converged)
 
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> SampledPosterior:
         """The posterior had these rays been measured too; what it costs depends on the method.
@@ -210,10 +212,7 @@ class SampledPosterior:
         return SampledPosterior(update, mean=self._mean, n_samples=self.n_samples, batch=self._batch)
 
     def _draw(self, n: int, generator: torch.Generator) -> Update:
-        rays = self._update.rays
-        latent = torch.randn(n, *rays.in_shape, generator=generator, dtype=rays.dtype)
-        noise = rays.noise.sample((n, *rays.out_shape), generator=generator, dtype=torch.float64)
-        return self._update(latent, noise)
+        return conditioned_draw(self._update, n, generator=generator, device=self._mean.device)
 
 
 def covariance_root(covariance: Tensor) -> Tensor:

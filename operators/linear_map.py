@@ -110,14 +110,14 @@ class StackedMap:
 
 
 class GramMap:
-    """M Mᵀ + shift · I of a map M, symmetric on its out_shape.
+    """M Mᵀ + diag(shift) of a map M, symmetric on its out_shape.
 
     Args:
         root: M.
-        shift: added to every eigenvalue.
+        shift: one number for the whole diagonal, or M's out_shape.
     """
 
-    def __init__(self, root: LinearMap, *, shift: float = 0.0) -> None:
+    def __init__(self, root: LinearMap, *, shift: float | Tensor = 0.0) -> None:
         self._root, self._shift = root, shift
 
     @property

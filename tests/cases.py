@@ -114,5 +114,6 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "matern-prior": lambda _: MaternPrior(OBLONG, smoothness=1.5, length_mm=1.1, variance=2.0),
     "whitened-rays": whitened_rays,
     "gram": lambda dtype: GramMap(_matrix_map(dtype), shift=0.7),
+    "gram-diagonal": lambda dtype: GramMap(_matrix_map(dtype), shift=torch.arange(6, dtype=dtype).reshape(3, 2)),
     "stacked": lambda _: StackedMap(RayTransform(PARALLEL), RayTransform(FAN)),
 }

@@ -44,22 +44,35 @@ def test_dense_samples_have_the_covariance_about_the_mean() -> None:
 REGION = torch.tensor([[True, False, True], [False, True, True]])
 
 
-def test_a_regions_deviation_is_that_of_its_mean() -> None:
+def region_std_of_model(seed: int) -> float:
     weights = REGION.flatten().double() / 4
-    exact = float(weights @ model().exact @ weights) ** 0.5
-    known = model().dense().region_std(REGION)
-    assert known.std == pytest.approx(exact, rel=1e-10)
+    return math.sqrt(float(weights @ model(seed).exact @ weights))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_regions_deviation_is_that_of_its_mean(seed: int) -> None:
+    known = model(seed).dense().region_std(REGION)
+    assert known.std == pytest.approx(region_std_of_model(seed), rel=1e-10)
     assert known.standard_error == 0
-    for seed in range(3):
-        estimate = model().sampled().region_std(REGION, generator=generator(seed))
-        assert abs(estimate.std - exact) < 5 * estimate.standard_error
-        assert estimate.standard_error == pytest.approx(exact / math.sqrt(2 * N_SAMPLES), rel=0.05)
+    assert known.converged
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_regions_sampled_deviation_is_that_of_its_mean(method: Method, seed: int) -> None:
+    estimate = model(seed).sampled(method).region_std(REGION, generator=generator(seed))
+    exact = region_std_of_model(seed)
+    assert abs(estimate.std - exact) < 5 * estimate.standard_error
+    assert estimate.standard_error == pytest.approx(exact / math.sqrt(2 * N_SAMPLES), rel=0.05)
+    assert estimate.converged
 
 
 def test_a_region_of_one_pixel_is_known_as_well_as_the_pixel() -> None:
     pixel = torch.zeros(SHAPE, dtype=torch.bool)
     pixel[1, 2] = True
-    for posterior in (model().dense(), model().sampled()):
+    sampled = [model().sampled(method) for method in METHODS]
+    every: list[Posterior] = [model().dense(), *sampled]
+    for posterior in every:
         std = posterior.region_std(pixel, generator=generator()).std
         assert std == pytest.approx(float(posterior.variance(generator=generator()).variance[1, 2]) ** 0.5)
 
@@ -185,6 +198,7 @@ def test_relative_residual_shows_a_data_covariance_that_is_not_what_the_maps_mak
     assert float(samples.relative_residual.min()) > 1e-3
     assert not samples.converged
     assert not wrong.variance(generator=generator()).converged
+    assert not wrong.region_std(REGION, generator=generator()).converged
 
 
 def test_same_generator_same_samples_and_any_number_of_them() -> None:
