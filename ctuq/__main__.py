@@ -22,8 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A batch system's request to stop is an interruption too: no half file is left.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        from ctuq.commands import app  # noqa: PLC0415  takes seconds, during which Ctrl-C should be well-behaved
+        import torch  # noqa: PLC0415  takes seconds, during which Ctrl-C should be well-behaved
 
+        from ctuq.commands import app  # noqa: PLC0415  likewise
+
+        # A saturated sigmoid's gradients underflow, and processors take many times longer over such numbers.
+        torch.set_flush_denormal(True)
         app(args=None if arguments is None else list(arguments), prog_name="ctuq")
     except KeyboardInterrupt:
         print("ctuq: interrupted: nothing was written", file=sys.stderr)

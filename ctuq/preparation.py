@@ -11,10 +11,11 @@ import torch
 from ctuq.config import Config
 from ctuq.errors import InputError
 from ctuq.scan import Scan
-from dip import UNet
+from dip import PosteriorMethod, PosteriorSettings, UNet
 from operators import ImageGrid
 
 _FLOAT32, _FLOAT64 = 4, 8
+_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 1000}  # of a sample, as scans took; sgd takes what it is given
 _SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
 
 
@@ -56,12 +57,7 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
     n_rays = n_views * (scan.geometry.n_detectors // factor)
     cost = _Cost(config, n_rays, size)
-    problems = []
-    if config.network.output == "sigmoid" and config.grid.largest_attenuation is None:
-        problems.append(
-            "expected grid.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
-            "give it, or choose network.output=linear"
-        )
+    problems = _conflicts(config, size)
     available = available_memory()
     if cost.memory_bytes > available:
         fitting = _largest_size(scan, config, available)
@@ -72,6 +68,29 @@ def estimate(scan: Scan, config: Config) -> Estimate:
             f"{size} with {n_rays:,} rays, which takes about {cost.memory_bytes / 1e9:.1f} GB: {advice}"
         )
     return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems)
+
+
+def _conflicts(config: Config, size: int) -> list[str]:
+    """Settings that cannot go together."""
+    problems = []
+    if config.network.output == "sigmoid" and config.grid.largest_attenuation is None:
+        problems.append(
+            "expected grid.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
+            "give it, or choose network.output=linear"
+        )
+    if config.prior.kind == "tangent-kernel":
+        if config.posterior.method not in ("auto", "dense") or size**2 > config.posterior.dense_pixels:
+            problems.append(
+                f"expected at most posterior.dense_pixels={config.posterior.dense_pixels} pixels and a dense posterior "
+                f"with prior.kind=tangent-kernel, got {size**2} and posterior.method="
+                f"{config.posterior.method}: choose prior.kind=isotropic, or a smaller grid.size"
+            )
+        if config.evidence.method != "held-out":
+            problems.append(
+                "expected evidence.method=held-out with prior.kind=tangent-kernel, which has no weights for another to "
+                f"explain, got {config.evidence.method}: choose held-out, or prior.kind=isotropic"
+            )
+    return problems
 
 
 def require_feasible(scan: Scan, config: Config) -> None:
@@ -136,8 +155,9 @@ class _Cost:
             maps += positions * convolution.out_channels
             patches += positions * convolution.weight[0].numel()
             flops += 2 * positions * convolution.weight.numel()
-        dense = config.posterior.is_dense(pixels)
-        grams = 3 + (1 if config.prior.kind == "isotropic" else 3 * len(config.network.channels))
+        method = config.posterior.method_for(pixels, n_rays)
+        dense = method == "dense"
+        grams = 3 + _n_grams(config, network)
         rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
         images = (2 * pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
         passes = (patches + 6 * config.posterior.batch * maps) * _FLOAT32
@@ -145,10 +165,35 @@ class _Cost:
         self.memory_bytes = int(passes + matrix + max(rays, n_rays**2 * _FLOAT64 * (grams + 4) + images))
         steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
         steps += 3 * config.fit.refit_steps
-        n_passes = 2 * n_rays + (2 * pixels if dense else 6 * config.posterior.n_samples)
-        learning = 2 * config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
+        members = config.fit.members
+        if config.prior.kind == "tangent-kernel":
+            n_passes = 2 * pixels * members
+        else:
+            n_passes = 2 * n_rays + (2 * pixels if dense else 2 * self._products(method, config.posterior))
+        if config.evidence.method == "tv-map":
+            n_passes += 2 * pixels
+        if config.evidence.method == "em":
+            n_passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
+        learning = config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
         algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
-        self.seconds = (2 * steps + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
+        self.seconds = (2 * steps * members + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
+
+    @staticmethod
+    def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:
+        """Products with A F or its adjoint behind all samples, by the steps that scans took."""
+        steps = min(_STEPS.get(method, 0), settings.max_iterations)
+        once = 2 * settings.preconditioner_rank if method == "cg" else 0
+        return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
+
+
+def _n_grams(config: Config, network: UNet) -> int:
+    """Of the weights' prior: one a group, or six where filters are correlated."""
+    if config.prior.kind == "layer":
+        return len(network.convolutions())
+    blocks = 3 * len(config.network.channels)
+    return {"isotropic": 1, "tangent-kernel": 2, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[
+        config.prior.kind
+    ]
 
 
 def _halvings(name: str) -> int:

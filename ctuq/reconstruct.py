@@ -25,18 +25,23 @@ from dip import (
     Fit,
     Holdout,
     Learned,
-    LinearModel,
     NetworkJacobian,
     Posterior,
+    PosteriorMethod,
+    PosteriorSettings,
+    RayModel,
     Samples,
+    TangentKernelModel,
     UNet,
     VarianceEstimate,
     calibrate,
+    check_prior_kind,
     fit,
     hold_out,
     learn,
     linearise,
     predictive_factor,
+    tangent_kernel,
     temperature,
 )
 from operators import RayTransform
@@ -98,7 +103,7 @@ class _Problem:
     data: Tensor  # (angle, detector), mm
     relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1: masked rays do not count
     scale: float
-    network_input: Tensor  # (1, 1, row, col)
+    inputs: Tensor  # (members, 1, 1, row, col): filtered back-projections of what each member is fitted to
     holdout: Holdout
     seeds: Callable[[str], torch.Generator]
 
@@ -153,11 +158,16 @@ def _generators(scan_name: str, seed: int) -> Callable[[str], torch.Generator]:
 def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     seeds = _generators(scan.name, seed)
     try:
-        holdout = hold_out(scan.geometry.sinogram_shape, config.holdout.fraction, generator=seeds("holdout"))
+        holdout = hold_out(
+            scan.geometry.sinogram_shape,
+            config.holdout.fraction,
+            n_members=config.fit.members,
+            generator=seeds("holdout"),
+        )
     except ValueError as error:
-        raise InputError(f"{error} (holdout.fraction)") from error
-    start = network_input(scan.geometry, scan.sinogram, holdout.fitted)
-    scale = config.grid.largest_attenuation or float(np.quantile(start.abs().cpu().numpy(), 0.99)) or 1.0
+        raise InputError(f"{error} (holdout.fraction, fit.members)") from error
+    inputs = torch.stack([network_input(scan.geometry, scan.sinogram, fitted) for fitted in holdout.fitted])
+    scale = config.grid.largest_attenuation or float(np.quantile(inputs[0].abs().cpu().numpy(), 0.99)) or 1.0
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
     if isinstance(scan.noise_variance, Tensor):
         noise = scan.noise_variance.double().cpu() * float(scan.noise_variance.double().reciprocal().mean())
@@ -167,21 +177,28 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
         (scan.sinogram / scale).to(device),
         noise.to(device),
         scale,
-        (start / scale)[None, None].float().to(device).contiguous(memory_format=torch.channels_last),
-        Holdout(*(rays.to(device) for rays in (holdout.fitted, holdout.chooses, holdout.judges))),
+        (inputs / scale)[:, None, None].float().to(device),
+        Holdout(holdout.chooses.to(device), holdout.judges.to(device)),
         seeds,
     )
 
 
 def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
-    network = UNet(config.network, generator=problem.seeds("network"))
+    # The first member is the one that a fit of one would have.
+    purposes = ["network", *(f"network {number}" for number in range(1, config.fit.members))]
+    members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
+    try:
+        if config.prior.kind != "tangent-kernel":
+            check_prior_kind(config.prior.kind, members[0])
+    except ValueError as error:
+        raise InputError(f"{error} (prior.kind)") from error
 
     def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
         watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
 
     return fit(
-        network.to(problem.data.device).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        problem.network_input,
+        members,
+        problem.inputs,
         problem.transform,
         problem.data,
         precision=problem.relative_noise.reciprocal(),
@@ -191,15 +208,18 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
     )
 
 
-def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> LinearModel:
-    jacobian = NetworkJacobian(
-        found.network,
-        problem.network_input,
-        batch=config.posterior.batch,
-        slope_floor=config.prior.slope_floor,
-    )
+def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> RayModel:
+    batch, floor = config.posterior.batch, config.prior.slope_floor
+    jacobians = [
+        NetworkJacobian(network, start, batch=batch, slope_floor=floor)
+        for network, start in zip(found.networks, problem.inputs, strict=True)
+    ]
+    if config.prior.kind == "tangent-kernel":
+        return tangent_kernel(
+            jacobians, problem.transform, found.image, relative_noise=problem.relative_noise, on_step=watch.step
+        )
     return linearise(
-        jacobian,
+        jacobians[0],  # of one member: what it says of the others' mean is what it says of its own image
         problem.transform,
         found.image,
         kind=config.prior.kind,
@@ -209,7 +229,7 @@ def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> 
     )
 
 
-def _learn(problem: _Problem, found: Fit, model: LinearModel, config: Config, watch: _Watch) -> tuple[Learned, float]:
+def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch: _Watch) -> tuple[Learned, float]:
     """Variances of all terms, and the factor by which the choosing rays then scaled them."""
     learned = learn(
         model,
@@ -218,6 +238,7 @@ def _learn(problem: _Problem, found: Fit, model: LinearModel, config: Config, wa
         problem.holdout,
         floors=config.prior.floors,
         settings=config.evidence,
+        generator=problem.seeds("evidence"),
         on_step=lambda done, total, value: watch.step(done, total, {"log_density": value}),
     )
     factor = temperature(model, found, learned, problem.holdout)
@@ -225,7 +246,7 @@ def _learn(problem: _Problem, found: Fit, model: LinearModel, config: Config, wa
 
 
 def _infer(
-    problem: _Problem, found: Fit, model: LinearModel, learned: Learned, factor: float, config: Config, watch: _Watch
+    problem: _Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: _Watch
 ) -> _Result:
     """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
     judges = problem.holdout.judges.reshape(-1)
@@ -237,8 +258,13 @@ def _infer(
     )
     del all_rays  # as large as the data squared, and the posterior needs one in its own units
     watch.step(1, 4)
-    physical = learned.scaled(problem.scale**2, {})
-    posterior = model.posterior(physical.variances, found.full_image * problem.scale, config.posterior)
+    # A posterior whose prior and noise are both scaled is scaled itself.
+    physical = learned.scaled(config.posterior.image_temperature * problem.scale**2, {}).variances
+    mean = found.full_image * problem.scale
+    if isinstance(model, TangentKernelModel):
+        posterior: Posterior = model.posterior(physical, mean)
+    else:
+        posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
     watch.step(2, 4)
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
@@ -262,7 +288,7 @@ def _assemble(
     standard_error = result.estimate.standard_error / (2 * std)
     residual = max(result.estimate.worst_residual, float(result.samples.relative_residual.max()))
     diagnostics = {
-        "chosen_step": float(found.step),
+        "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),
         "tv_weight": found.tv_weight,
         "misfit_floor": found.misfit_floor,
         "image_scale_per_mm": scale,
@@ -271,9 +297,9 @@ def _assemble(
         "log_density": learned.objective,
         "evidence_evaluations": float(learned.evaluations),
         "evidence_converged": float(learned.converged),
-        **{f"variance_{name}": value for name, value in learned.variances.items()},
+        **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
     }
-    noise = learned.variances["noise"] + learned.variances["representation"]
+    noise = learned.variances["noise"] + learned.variances.get("representation", 0.0)
     return Reconstruction(
         image=result.posterior.mean.float().cpu(),
         std=std.float().cpu(),
@@ -283,7 +309,7 @@ def _assemble(
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
         posterior=result.posterior,
-        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual, config.posterior.n_samples)),
+        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual, problem, config.posterior)),
         diagnostics=diagnostics,
         fit_steps=found.steps,
         fit_loss=found.loss * scale,
@@ -291,13 +317,29 @@ def _assemble(
     )
 
 
-def _notes(learned: Learned, residual: float, n_samples: int) -> tuple[str, ...]:
+# What to try where samples by a method did not reach the tolerance.
+_ALTERNATIVES: dict[PosteriorMethod, str] = {
+    "cholesky": "posterior.method=dense, which is exact",
+    "cg": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
+    "sgd": "posterior.method=cg, or a larger posterior.max_iterations",
+    "sdd": "posterior.method=cholesky or cg, or a larger posterior.max_iterations",
+}
+
+
+def _notes(learned: Learned, residual: float, problem: _Problem, settings: PosteriorSettings) -> tuple[str, ...]:
     notes = []
-    limit = 1 / math.sqrt(2 * n_samples)  # the deviation's own relative standard error
-    if residual > limit:
+    if residual > settings.tolerance:
+        method = settings.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
         notes.append(
-            f"expected samples whose data mismatch is below the deviation's own error of {100 * limit:.0f} %, got "
-            f"{100 * residual:.0f} %: take the deviation as no better known; posterior.method=dense is exact"
+            f"expected samples whose equations are solved to posterior.tolerance={settings.tolerance:g}, got "
+            f"{residual:.2g} with posterior.method={method}: take the deviation as no better known, or try "
+            f"{_ALTERNATIVES[method]}"
+        )
+    if settings.image_temperature != 1:
+        notes.append(
+            f"the deviations were multiplied by {math.sqrt(settings.image_temperature):.2g} after held-out rays had "
+            f"judged them (posterior.image_temperature={settings.image_temperature:g}): believe them as far as images "
+            "with a known truth bear that factor out"
         )
     if not learned.converged:
         notes.append(

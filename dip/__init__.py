@@ -1,47 +1,116 @@
 """The linearised deep image prior: network, fit, Jacobian, prior, evidence, posterior, calibration."""
 
 from dip.calibration import Calibration, calibrate
-from dip.evidence import Learned, RayCovariance, log_evidence, log_predictive, maximise, predictive_factor
+from dip.conjugate_gradient_update import ConjugateGradientUpdate
+from dip.ensemble import Ensemble
+from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
+from dip.expectation_maximisation import (
+    Estimate,
+    ExpectationMaximisationSettings,
+    LatentRays,
+    Solve,
+    conjugate_gradient_solve,
+    expectation_maximisation,
+)
 from dip.fit import Fit, FitSettings, fit
-from dip.gram import gram_matrices, ray_jacobian
+from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
+from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
-from dip.learning import EvidenceSettings, learn, temperature
-from dip.linear_model import LinearModel, PosteriorSettings, PriorSettings, linearise
+from dip.learning import EvidenceSettings, RayModel, learn, temperature
+from dip.linear_model import LinearModel, PriorSettings, linearise
+from dip.linearisation_error import linearisation_error
+from dip.matern import MaternPrior
 from dip.misfit import RampMisfit, total_variation
 from dip.model_error import representation_profile, smooth_correlation
-from dip.posterior import DensePosterior, Posterior, SampledPosterior, Samples, VarianceEstimate, covariance_root
-from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.pathwise import CholeskyUpdate, PathwiseUpdate, Update, WhitenedRays
+from dip.posterior import (
+    DensePosterior,
+    Posterior,
+    RegionStd,
+    SampledPosterior,
+    Samples,
+    VarianceEstimate,
+    covariance_root,
+)
+from dip.posterior_settings import PosteriorMethod, PosteriorSettings
+from dip.prior import NetworkPrior
+from dip.ray_covariance import RayCovariance
+from dip.ray_factor import RayFactor
+from dip.sample_then_optimise import SampleThenOptimiseUpdate
+from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
+from dip.stochastic_dual_descent import StochasticDualDescentUpdate
+from dip.tangent_kernel import TangentKernelModel, tangent_correlation, tangent_kernel
+from dip.total_variation_prior import TotalVariationPrior
 from dip.unet import UNet, UNetSettings
+from dip.weight_prior import (
+    PriorKind,
+    WeightGroup,
+    WeightRoot,
+    check_prior_kind,
+    length_name,
+    weight_groups,
+)
 
 __all__ = [
     "Calibration",
+    "CholeskyUpdate",
+    "ConjugateGradientUpdate",
     "DensePosterior",
+    "Ensemble",
+    "Estimate",
     "EvidenceSettings",
+    "ExpectationMaximisationSettings",
     "Fit",
     "FitSettings",
     "Holdout",
+    "LatentRays",
     "Learned",
     "LinearModel",
+    "LogNormal",
+    "LogNormalPrior",
+    "MaternPrior",
     "NetworkJacobian",
     "NetworkPrior",
+    "PathwiseUpdate",
     "Posterior",
+    "PosteriorMethod",
     "PosteriorSettings",
     "PriorKind",
     "PriorSettings",
     "RampMisfit",
     "RayCovariance",
+    "RayFactor",
+    "RayModel",
+    "RegionStd",
+    "SampleThenOptimiseUpdate",
     "SampledPosterior",
     "Samples",
+    "Sensitivity",
+    "Solve",
+    "StochasticDualDescentUpdate",
+    "TangentKernelModel",
+    "TotalVariationPrior",
     "UNet",
     "UNetSettings",
+    "Update",
     "VarianceEstimate",
+    "WeightGroup",
+    "WeightRoot",
+    "WhitenedRays",
     "calibrate",
+    "check_prior_kind",
+    "conjugate_gradient_solve",
     "covariance_root",
+    "estimate_sensitivity",
+    "expectation_maximisation",
+    "filter_gram_matrices",
     "fit",
     "gram_matrices",
     "hold_out",
     "learn",
+    "length_name",
+    "linearisation_error",
     "linearise",
     "log_evidence",
     "log_predictive",
@@ -49,7 +118,10 @@ __all__ = [
     "predictive_factor",
     "ray_jacobian",
     "representation_profile",
+    "sensitivity_of",
     "smooth_correlation",
+    "tangent_correlation",
+    "tangent_kernel",
     "temperature",
     "total_variation",
     "weight_groups",

@@ -1,4 +1,4 @@
-"""The covariance of the rays, and learning its variances from the scan itself (arXiv 2404.19157, chapters 4 and 5)."""
+"""Learning the variances of the rays' covariance from the scan itself (arXiv 2404.19157, chapters 4 and 5)."""
 
 from __future__ import annotations
 
@@ -13,62 +13,17 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from dip.ray_covariance import RayCovariance
+
 _LOG_RANGE = 30.0  # how far, in natural logarithms, a variance may move from where it starts
 
 
-@dataclass(frozen=True)
-class RayCovariance:
-    """K(θ) = Σ_b θ_b G_b + diag(Σ_c θ_c d_c): what the rays' covariance is made of.
-
-    The first terms are what rays share: a prior of the image carried to the rays, or errors along a view. The diagonal
-    ones are errors of single rays.
-
-    Args:
-        grams: G_b by name, each (rays, rays) float64.
-        diagonals: d_c by name, each (rays,) float64, e.g. the relative noise variance of every ray.
-    """
-
-    grams: Mapping[str, Tensor]
-    diagonals: Mapping[str, Tensor]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the variances θ, grams first."""
-        return (*self.grams, *self.diagonals)
-
-    def matrix(self, variances: Mapping[str, float]) -> Tensor:
-        """K, (rays, rays) float64."""
-        n_rays = len(next(iter(self.diagonals.values())))
-        total = next(iter(self.diagonals.values())).new_zeros(n_rays, n_rays)
-        for name, gram in self.grams.items():
-            total.add_(gram, alpha=variances[name])
-        total.diagonal().add_(self.diagonal(variances))
-        return total
-
-    def diagonal(self, variances: Mapping[str, float]) -> Tensor:
-        """The part of K that is error of single rays, (rays,)."""
-        return torch.stack([variances[name] * d for name, d in self.diagonals.items()]).sum(0)
-
-    def select(self, rays: Tensor) -> RayCovariance:
-        """The covariance of these rays only."""
-        return RayCovariance(
-            {name: gram[rays[:, None], rays] for name, gram in self.grams.items()},
-            {name: d[rays] for name, d in self.diagonals.items()},
-        )
-
-    def start(self, signal: float, noise: float) -> dict[str, float]:
-        """Variances with which the grams together explain `signal` and the diagonals together `noise`, per ray."""
-        sizes = {name: float(gram.diagonal().mean()) or 1.0 for name, gram in self.grams.items()}  # 0: a dead layer
-        shares = {name: signal / len(self.grams) / size for name, size in sizes.items()}
-        return shares | {name: noise / len(self.diagonals) / float(d.mean()) for name, d in self.diagonals.items()}
-
-
 def log_evidence(covariance: RayCovariance, variances: Mapping[str, float], data: Tensor) -> tuple[Tensor, Tensor]:
-    """Log N(data; 0, K(θ)) and its gradient with respect to log θ.
+    """Log N(data; 0, K(θ)) and its gradient with respect to the logarithms of the hyperparameters.
 
     Args:
         covariance: K.
-        variances: θ by name.
+        variances: θ, and lengths ℓ, by name.
         data: (*batch, rays) float64; a batch shares one factorisation.
 
     Returns:
@@ -81,44 +36,67 @@ def log_evidence(covariance: RayCovariance, variances: Mapping[str, float], data
     value = -0.5 * (columns * solved).sum(0) - constant
     # ∂/∂θ_i = ½ (αᵀ K_i α − tr K⁻¹ K_i), α = K⁻¹ y
     inverse = torch.cholesky_inverse(factor)
-    slopes = [
-        variances[name] * ((solved * (gram @ solved)).sum(0) - (inverse * gram).sum())
-        for name, gram in covariance.grams.items()
-    ]
-    slopes += [
-        variances[name] * (solved.square().mT @ d - inverse.diagonal() @ d) for name, d in covariance.diagonals.items()
-    ]
+    slopes = {name: torch.zeros_like(value) for name in covariance.names}
+    for term in covariance.terms(variances):
+        share = (solved * (term.matrix @ solved)).sum(0) - (inverse * term.matrix).sum()
+        for name, power in term.slopes.items():
+            slopes[name] += power * term.coefficient * share
+    for name, d in covariance.diagonals.items():
+        slopes[name] = variances[name] * (solved.square().mT @ d - inverse.diagonal() @ d)
     batch = data.shape[:-1]
-    return value.reshape(batch), 0.5 * torch.stack(slopes, dim=-1).reshape(*batch, len(slopes))
+    return value.reshape(batch), 0.5 * torch.stack(list(slopes.values()), dim=-1).reshape(*batch, len(slopes))
 
 
 def log_predictive(
     covariance: RayCovariance,
     variances: Mapping[str, float],
-    residual: Tensor,
+    residuals: Tensor,
     held_out: Tensor,
     *,
     data: Tensor,
     share: float,
-) -> tuple[float, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Log density of held-out residuals given the other rays, plus a share of the evidence; its gradient by log θ.
 
-    p(r_h | r_f = 0) = p(0, r_h)/p(0): two evidences, so that one gradient serves both. The density is centred on the
+    The block P_hh of P = K⁻¹ is the inverse of the held-out rays' covariance given the others, so that one inverse
+    serves every set: log p(r_h | r_f = 0) = ½ log|P_hh| − ½ rᵀ P_hh r − ½ n log 2π. The density is centred on the
     network's own prediction.
 
     Args:
         covariance: K of all rays.
-        variances: θ by name.
-        residual: (rays,) float64, data minus prediction; only the held-out part is used.
-        held_out: (rays,) bool.
+        variances: θ, and lengths ℓ, by name.
+        residuals: (sets, rays) float64, data minus prediction; only the held-out part is used.
+        held_out: (sets, rays) bool: each set is predicted from all rays but itself.
         data: (rays,) float64, whose evidence is added.
         share: of that evidence, 0 or more.
     """
-    both = torch.stack([torch.where(held_out, residual, 0.0), data])
-    value, slope = log_evidence(covariance, variances, both)
-    fitted = torch.nonzero(~held_out)[:, 0]
-    alone, alone_slope = log_evidence(covariance.select(fitted), variances, torch.zeros_like(residual[fitted]))
-    return float(value[0] - alone + share * value[1]), slope[0] - alone_slope + share * slope[1]
+    factor = torch.linalg.cholesky(covariance.matrix(variances))
+    precision = torch.cholesky_inverse(factor)
+    # d value = −<W, dK>, with a weight W for each way in which K enters.
+    solved = precision @ data
+    constant = float(factor.diagonal().log().sum()) + 0.5 * len(data) * math.log(2 * math.pi)
+    value = share * (-0.5 * (data @ solved) - constant)
+    weight = 0.5 * share * (precision - torch.outer(solved, solved))
+    for residual, held in zip(residuals, held_out, strict=True):
+        rays = torch.nonzero(held)[:, 0]
+        rows, r = precision[rays], residual[rays]
+        own = torch.linalg.cholesky(rows[:, rays])
+        score = own.mT @ r
+        value = value + own.diagonal().log().sum() - 0.5 * (score @ score) - 0.5 * len(r) * math.log(2 * math.pi)
+        weight += 0.5 * rows.mT @ ((torch.cholesky_inverse(own) - torch.outer(r, r)) @ rows)
+    return value, _slopes(covariance, variances, weight)
+
+
+def _slopes(covariance: RayCovariance, variances: Mapping[str, float], weight: Tensor) -> Tensor:
+    """−<W, ∂K/∂ log θ> for every hyperparameter, in the order of their names."""
+    slopes = dict.fromkeys(covariance.names, 0.0)
+    for term in covariance.terms(variances):
+        share = term.coefficient * float((weight * term.matrix).sum())
+        for name, power in term.slopes.items():
+            slopes[name] -= power * share
+    for name, d in covariance.diagonals.items():
+        slopes[name] -= variances[name] * float(weight.diagonal() @ d)
+    return torch.tensor(list(slopes.values()), dtype=torch.float64)
 
 
 def predictive_factor(data_factor: Tensor, held_out: Tensor) -> Tensor:
@@ -143,28 +121,37 @@ class Learned:
     """Variances that maximise an objective.
 
     Args:
-        variances: by name.
+        variances: by name, and with them the lengths of correlated filters.
         objective: its value there, a log density in nats.
         evaluations: how often it was computed.
         converged: whether the optimiser was satisfied.
+        lengths: names of those that are lengths, not variances.
     """
 
     variances: dict[str, float]
     objective: float
     evaluations: int
     converged: bool
+    lengths: tuple[str, ...] = ()
 
     def scaled(self, factor: float, floors: Mapping[str, float]) -> Learned:
-        """All variances times a factor, but none below its floor; the objective stays that of the unscaled ones."""
-        variances = {name: max(factor * value, floors.get(name, 0.0)) for name, value in self.variances.items()}
+        """All variances times a factor, but none below its floor; the objective stays that of the unscaled ones.
+
+        Lengths have no unit of the image, and stay.
+        """
+        variances = {
+            name: value if name in self.lengths else max(factor * value, floors.get(name, 0.0))
+            for name, value in self.variances.items()
+        }
         return dataclasses.replace(self, variances=variances)
 
 
 def maximise(
-    objective: Callable[[dict[str, float]], tuple[SupportsFloat, Tensor]],
+    objective: Callable[[Mapping[str, float]], tuple[SupportsFloat, Tensor]],
     start: Mapping[str, float],
     *,
     floors: Mapping[str, float] | None = None,
+    ceilings: Mapping[str, float] | None = None,
     max_evaluations: int = 30,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Learned:
@@ -174,6 +161,7 @@ def maximise(
         objective: variances -> (value, gradient by log variance, in the order of `start`).
         start: where to begin.
         floors: smallest value of a variance, by name.
+        ceilings: largest, by name.
         max_evaluations: of the objective, at most about this many.
         on_step: called as (evaluations, max_evaluations, value).
     """
@@ -182,6 +170,10 @@ def maximise(
     lowest = [
         math.log(floors[name]) if floors and name in floors else x - _LOG_RANGE
         for name, x in zip(names, origin, strict=True)
+    ]
+    highest = [
+        math.log(ceilings[name]) if ceilings and name in ceilings else max(low, x) + _LOG_RANGE
+        for name, low, x in zip(names, lowest, origin, strict=True)
     ]
     evaluations = 0
     forbidding: float | None = None
@@ -210,7 +202,7 @@ def maximise(
         np.maximum(origin, lowest),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(low, max(low, x) + _LOG_RANGE) for low, x in zip(lowest, origin, strict=True)],
+        bounds=list(zip(lowest, highest, strict=True)),
         options={"maxfun": max_evaluations, "ftol": 1e-5},
     )
     variances = dict(zip(names, np.exp(found.x).tolist(), strict=True))

@@ -23,6 +23,8 @@ class FitSettings:
     """How the network is trained. TV weights and floors are tried in every combination; held-out rays choose.
 
     Args:
+        members: of the ensemble. Their mean is a better image and together they choose by more rays; for small images,
+            since the time grows with them.
         steps: of Adam, for each combination tried.
         refit_steps: of Adam from the chosen weights, three times over: on the fitted rays, then also on those that
             chose, then on all.
@@ -39,6 +41,7 @@ class FitSettings:
         ValueError: numbers out of range, or nothing to try.
     """
 
+    members: int = 1
     steps: int = 750
     refit_steps: int = 250
     learning_rate: float = 5e-3
@@ -49,7 +52,7 @@ class FitSettings:
     bfloat16: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoints"):
+        for name in ("members", "steps", "checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.refit_steps < 0:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from dip.filter_covariance import tap_pairs
 from dip.jacobian import NetworkJacobian
+from dip.weight_prior import WeightGroup
 from operators import LinearMap
 
 _BATCHES = 16  # of the Jacobian at a time: they share one forward pass
-_TILE = 4096  # weights taken to float64 at a time
+_TILE = 9 * 455  # weights taken to float64 at a time: whole 3x3 filters
 _PANELS = 8  # row panels of the lower triangle: leaves out 7/16 of the full product
 
 
@@ -38,27 +40,65 @@ def ray_jacobian(
     return matrix
 
 
-def gram_matrices(rows: Tensor, groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """M_b M_bᵀ for each group b of weights, (rays, rays) float64.
+def gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dict[str, Tensor]:
+    """M_b Σ_b M_bᵀ at unit variance for each group b of uncorrelated weights, (rays, rays) float64.
 
     Args:
         rows: M, (rays, P).
-        groups: index tensors into P.
+        groups: those with correlated filters are left out.
     """
-    return {name: symmetric_product(rows, index) for name, index in groups.items()}
+    grams = {}
+    for name, group in groups.items():
+        if not group.correlated:
+            gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+            for part in torch.split(torch.arange(len(group.index)), _TILE):
+                tile = rows[:, group.index[part]].double() * group.relative_std[part].to(rows.device).double()
+                _add_product(gram, tile, tile)
+            grams[name] = _mirrored(gram)
+    return grams
 
 
-def symmetric_product(rows: Tensor, columns: Tensor | None = None) -> Tensor:
-    """R Rᵀ, (n, n) float64, of float32 or float64 rows (n, k), or of some of their columns.
+def filter_gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dict[str, Tensor]:
+    """G_δ = Σ_filters M_f P_δ M_fᵀ for each group of correlated filters, (6, rays, rays) float64, by tap distance δ.
+
+    P_δ are the pairs of taps that far apart, so that M_b Σ_b M_bᵀ = s² Σ_δ e^{−δ/ℓ} G_δ for every length ℓ.
+
+    Args:
+        rows: M, (rays, P).
+        groups: those with uncorrelated weights are left out.
+    """
+    pairs = tap_pairs().to(rows.device)
+    grams = {}
+    for name, group in groups.items():
+        if group.correlated:
+            stack = torch.zeros(len(pairs), len(rows), len(rows), dtype=torch.float64, device=rows.device)
+            for part in torch.split(group.index, _TILE):
+                tile = rows[:, part].double()
+                for gram, pair in zip(stack, pairs, strict=True):
+                    _add_product(gram, tile, (tile.reshape(len(rows), -1, 9) @ pair).flatten(1))
+            grams[name] = torch.stack([_mirrored(gram) for gram in stack])
+    return grams
+
+
+def symmetric_product(rows: Tensor) -> Tensor:
+    """R Rᵀ, (n, n) float64, of float32 or float64 rows (n, k).
 
     Summed in float64: the largest eigenvalue may be 1e8 times the noise, and float32 sums over 1e5 weights would put
     the noise, and so the error bars, at the mercy of rounding.
     """
-    n = len(rows)
-    gram = torch.zeros(n, n, dtype=torch.float64, device=rows.device)
-    for part in torch.split(torch.arange(rows.shape[1]) if columns is None else columns, _TILE):
-        tile = rows[:, part].double()
-        for panel in torch.arange(n).chunk(_PANELS):
-            first, last = int(panel[0]), int(panel[-1]) + 1
-            gram[first:last, :last] += tile[first:last] @ tile[:last].mT
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for part in torch.split(rows, _TILE, dim=1):
+        tile = part.double()
+        _add_product(gram, tile, tile)
+    return _mirrored(gram)
+
+
+def _add_product(gram: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a bᵀ, which must be symmetric, to the lower triangle of `gram`."""
+    for panel in torch.arange(len(gram)).chunk(_PANELS):
+        first, last = int(panel[0]), int(panel[-1]) + 1
+        gram[first:last, :last] += a[first:last] @ b[:last].mT
+
+
+def _mirrored(gram: Tensor) -> Tensor:
     return gram.tril() + gram.tril(-1).mT

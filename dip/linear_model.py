@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,12 +10,21 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from dip.evidence import RayCovariance
-from dip.gram import gram_matrices, ray_jacobian
+from dip.conjugate_gradient_update import ConjugateGradientUpdate
+from dip.expectation_maximisation import LatentRays
+from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.model_error import representation_profile, smooth_correlation
+from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays, conditioned_draw
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
-from dip.prior import NetworkPrior, PriorKind, weight_groups
+from dip.posterior_settings import PosteriorSettings
+from dip.prior import NetworkPrior
+from dip.ray_covariance import RayCovariance
+from dip.ray_factor import RayFactor
+from dip.sample_then_optimise import SampleThenOptimiseUpdate
+from dip.sensitivity import sensitivity_of
+from dip.stochastic_dual_descent import StochasticDualDescentUpdate
+from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
 from operators import GaussianNoise, RayTransform
 
 
@@ -23,7 +33,8 @@ class PriorSettings:
     """What images the linearised network holds for possible.
 
     Args:
-        kind: which weights share a variance, see `weight_groups`.
+        kind: which weights share a variance, see `weight_groups`; or "tangent-kernel", for images small enough for a
+            dense posterior, see `TangentKernelModel`.
         pixel_floor: least standard deviation of a single pixel beside the network's images, as a share of the image's
             scale, so that no pixel is ever certain.
         slope_floor: least slope of a sigmoid output, see `NetworkJacobian`.
@@ -32,7 +43,7 @@ class PriorSettings:
         ValueError: numbers out of range.
     """
 
-    kind: PriorKind = "isotropic"
+    kind: Literal[PriorKind, "tangent-kernel"] = "isotropic"
     pixel_floor: float = 3e-3
     slope_floor: float = 0.02
 
@@ -41,46 +52,14 @@ class PriorSettings:
             raise ValueError(f"pixel_floor must be positive, got {self.pixel_floor}")
         if not self.slope_floor >= 0:
             raise ValueError(f"slope_floor must be 0 or more, got {self.slope_floor}")
-        if self.kind not in get_args(PriorKind):
-            raise ValueError(f"kind must be one of {get_args(PriorKind)}, got {self.kind!r}")
+        kinds = (*get_args(PriorKind), "tangent-kernel")
+        if self.kind not in kinds:
+            raise ValueError(f"kind must be one of {kinds}, got {self.kind!r}")
 
     @property
     def floors(self) -> dict[str, float]:
         """Least variance by name."""
         return {"pixels": self.pixel_floor**2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PosteriorSettings:
-    """How the posterior is computed.
-
-    Args:
-        method: "dense" (exact, memory grows with the square of the pixels), "samples", or "auto".
-        dense_pixels: up to which "auto" is "dense".
-        n_samples: drawn for the deviation where it is not exact.
-        kept_samples: drawn to be kept.
-        batch: vectors taken through the network at a time; it bounds the memory.
-
-    Raises:
-        ValueError: numbers out of range.
-    """
-
-    method: Literal["auto", "dense", "samples"] = "auto"
-    dense_pixels: int = 2500
-    n_samples: int = 128
-    kept_samples: int = 16
-    batch: int = 4
-
-    def __post_init__(self) -> None:
-        for name, least in {"dense_pixels": 1, "n_samples": 2, "kept_samples": 2, "batch": 1}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.method not in ("auto", "dense", "samples"):
-            raise ValueError(f"method must be auto, dense or samples, got {self.method!r}")
-
-    def is_dense(self, n_pixels: int) -> bool:
-        """Whether an image of so many pixels gets its exact covariance."""
-        return self.method == "dense" or (self.method == "auto" and n_pixels <= self.dense_pixels)
 
 
 @dataclass(frozen=True)
@@ -90,7 +69,7 @@ class LinearModel:
     Args:
         jacobian: J at the weights w*.
         transform: A.
-        groups: which weights share a variance, by name.
+        groups: of weights that share a variance, by name.
         covariance: of all rays, its variances named after the groups, "pixels" (white in the image), "smooth" (along a
             view; absent where views cannot show it), "representation" and "noise" (of single rays).
         response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
@@ -98,7 +77,7 @@ class LinearModel:
 
     jacobian: NetworkJacobian
     transform: RayTransform
-    groups: Mapping[str, Tensor]
+    groups: Mapping[str, WeightGroup]
     covariance: RayCovariance
     response: Tensor
 
@@ -112,14 +91,42 @@ class LinearModel:
 
     def prior(self, variances: Mapping[str, float]) -> NetworkPrior:
         """The part of the covariance that is the image."""
-        by_weight = torch.empty(self.jacobian.in_shape, dtype=torch.float64)
-        for name, index in self.groups.items():
-            by_weight[index] = variances[name]
+        root = WeightRoot(self.groups, variances, self.jacobian.weights())
+        return NetworkPrior(self.jacobian, root, variances["pixels"])
+
+    def latent_rays(self, rays: Tensor) -> LatentRays:
+        """The same of some rays, (rays,) into all, as products with the network and its adjoint alone."""
+        (n_weights,), n_pixels = self.jacobian.in_shape, math.prod(self.jacobian.out_shape)
+        groups = {name: group.index for name, group in self.groups.items()}
+        groups["pixels"] = torch.arange(n_weights, n_weights + n_pixels)
+        root: Tensor | None = None
+        if "smooth" in self.covariance.grams:
+            groups["smooth"] = torch.arange(len(self.response)) + n_weights + n_pixels
+            root = covariance_root(smooth_correlation(self.transform.out_shape[-1]).to(self.response))
+
+        def factor(variances: Mapping[str, float]) -> RayFactor:
+            shared = None if root is None else variances["smooth"] ** 0.5 * root
+            return RayFactor(self.transform, self.prior(variances), shared, rays)
+
+        diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
+        return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
+
+    def weight_draws(self, variances: Mapping[str, float], n: int, *, generator: torch.Generator) -> Tensor:
+        """Draws of w − w* from the posterior given all rays, about zero, (n, P): steps for `linearisation_error`."""
         weights = self.jacobian.weights()
-        return NetworkPrior(self.jacobian, by_weight.to(weights), variances["pixels"])
+        rays = WhitenedRays(self.transform, self.prior(variances), self.noise(variances), weights.dtype)
+        # Of a solve by a factor only rounding is left, which no tolerance need judge.
+        update = self._cholesky(rays, variances, tolerance=math.inf)
+        latent = conditioned_draw(update, n, generator=generator, device=self.response.device).latent
+        return WeightRoot(self.groups, variances, weights)(latent[:, : len(weights)].to(weights))
 
     def posterior(
-        self, variances: Mapping[str, float], mean: Tensor, settings: PosteriorSettings
+        self,
+        variances: Mapping[str, float],
+        mean: Tensor,
+        settings: PosteriorSettings,
+        *,
+        generator: torch.Generator,
     ) -> DensePosterior | SampledPosterior:
         """What is known of the image once all rays are measured.
 
@@ -127,19 +134,40 @@ class LinearModel:
             variances: by name, in squared units of `mean`.
             mean: (row, col).
             settings: how it is computed.
+            generator: of what a method draws for itself, such as a preconditioner; not of the samples.
         """
         prior, noise = self.prior(variances), self.noise(variances)
-        if settings.is_dense(mean.numel()):
+        method = settings.method_for(mean.numel(), len(self.response))
+        if method == "dense":
             return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
-        return SampledPosterior(
-            self.transform,
-            prior,
-            noise=noise,
-            data_factor=torch.linalg.cholesky(self.covariance.matrix(variances)),
-            mean=mean,
-            n_samples=settings.n_samples,
-            batch=settings.batch,
-        )
+        rays = WhitenedRays(self.transform, prior, noise, mean.dtype)
+        update = self._update(method, rays, variances, settings, generator)
+        return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, batch=settings.batch)
+
+    def _update(
+        self,
+        method: Literal["cholesky", "cg", "sgd", "sdd"],
+        rays: WhitenedRays,
+        variances: Mapping[str, float],
+        settings: PosteriorSettings,
+        generator: torch.Generator,
+    ) -> PathwiseUpdate:
+        tolerance, iterations = settings.tolerance, settings.max_iterations
+        if method == "cg":
+            rank = settings.preconditioner_rank
+            return ConjugateGradientUpdate(
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.batch
+            )
+        if method == "sgd":
+            return SampleThenOptimiseUpdate(rays, tolerance=tolerance, iterations=iterations, generator=generator)
+        if method == "sdd":
+            white = rays.whiten_covariance(self.covariance.matrix(variances))
+            return StochasticDualDescentUpdate(rays, white, tolerance=tolerance, sweeps=iterations, generator=generator)
+        return self._cholesky(rays, variances, tolerance=tolerance)
+
+    def _cholesky(self, rays: WhitenedRays, variances: Mapping[str, float], *, tolerance: float) -> CholeskyUpdate:
+        white = rays.whiten_covariance(self.covariance.matrix(variances))
+        return CholeskyUpdate(rays, torch.linalg.cholesky(white), tolerance=tolerance)
 
 
 def linearise(
@@ -163,9 +191,12 @@ def linearise(
         smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
             neighbours of a ray are fitted, such an error and the image explain each other.
         on_step: called as (rays done, rays).
+
+    Raises:
+        ValueError: a kind of prior that the network has no use for.
     """
-    groups = weight_groups(jacobian, kind)
     rows = ray_jacobian(jacobian, transform, on_step=on_step)
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows))
     matrix = transform.matrix()
     grams = {
         **gram_matrices(rows, groups),
@@ -178,5 +209,6 @@ def linearise(
         "representation": representation_profile(image, transform).reshape(-1),
         "noise": relative_noise.reshape(-1),
     }
+    covariance = RayCovariance(grams, diagonals, filter_gram_matrices(rows, groups))
     response = (rows @ jacobian.weights()).double()
-    return LinearModel(jacobian, transform, groups, RayCovariance(grams, diagonals), response)
+    return LinearModel(jacobian, transform, groups, covariance, response)

@@ -3,50 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dip.gram import symmetric_product
 from dip.jacobian import NetworkJacobian
+from dip.weight_prior import WeightRoot
 from operators.linear_map import batch_shape
-
-PriorKind = Literal["isotropic", "block"]
-
-
-def weight_groups(jacobian: NetworkJacobian, kind: PriorKind) -> dict[str, Tensor]:
-    """Which convolution weights share one prior variance: index tensors into (P,) by group name.
-
-    "isotropic" has one group of all weights, "block" one for every stage of the network at every scale.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-    if kind not in ("isotropic", "block"):
-        raise ValueError(f"prior kind must be 'isotropic' or 'block', got {kind!r}")
-    groups: dict[str, list[Tensor]] = {}
-    for name, where in jacobian.layers().items():
-        group = "all" if kind == "isotropic" else jacobian.network.scale_of(name)
-        groups.setdefault(group, []).append(torch.arange(where.start, where.stop))
-    return {name: torch.cat(parts) for name, parts in groups.items()}
 
 
 class NetworkPrior:
     """F in x = x̂ + F u, u ~ N(0, I): a `LinearMap` from (P + row · col,) to images (row, col).
 
-    F = [J Σ^{1/2}, τ I]. The first part moves the network's weights (arXiv 2203.00479, eq. 8). The second is the error
+    F = [J Σ^{1/2}, τ I]. The first part moves the network's weights (arXiv 2203.00479). The second is the error
     of the representation: what the true image holds and no small change of weights can make, white in the pixels.
 
     Args:
         jacobian: J.
-        weight_variance: diagonal of Σ, (P,), in squared units of the image.
+        root: Σ^{1/2}, in units of the image.
         pixel_variance: τ², in squared units of the image.
     """
 
-    def __init__(self, jacobian: NetworkJacobian, weight_variance: Tensor, pixel_variance: float) -> None:
+    def __init__(self, jacobian: NetworkJacobian, root: WeightRoot, pixel_variance: float) -> None:
         self.jacobian = jacobian
-        self._weight_std = weight_variance.sqrt()
+        self._root = root
         self._pixel_std = math.sqrt(pixel_variance)
 
     @property
@@ -64,19 +45,20 @@ class NetworkPrior:
         """F u: (*batch, P + row · col) -> (*batch, row, col)."""
         batch = batch_shape(x, self.in_shape, "weights and pixels")
         weights, pixels = torch.tensor_split(x, self.jacobian.in_shape, dim=-1)
-        moved: Tensor = self.jacobian(weights * self._weight_std.to(x))
+        moved: Tensor = self.jacobian(self._root(weights))
         return moved + pixels.reshape(*batch, *self.out_shape) * self._pixel_std
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Fᵀ x: (*batch, row, col) -> (*batch, P + row · col)."""
-        weights = self.jacobian.adjoint(y) * self._weight_std.to(y)
+        weights = self._root.adjoint(self.jacobian.adjoint(y))
         return torch.cat([weights, self._pixel_std * y.flatten(-2)], dim=-1)
 
     def covariance(self) -> Tensor:
         """F Fᵀ, (row · col, row · col) float64, summed in float64: one vector-Jacobian product a pixel."""
         n_pixels = self.out_shape[0] * self.out_shape[1]
-        unit = torch.eye(n_pixels, device=self._weight_std.device, dtype=self.jacobian.weights().dtype)
-        rows = self.jacobian.adjoint(unit.reshape(n_pixels, *self.out_shape)) * self._weight_std
+        weights = self.jacobian.weights()
+        unit = torch.eye(n_pixels, device=weights.device, dtype=weights.dtype)
+        rows = self._root.adjoint(self.jacobian.adjoint(unit.reshape(n_pixels, *self.out_shape)))
         covariance = symmetric_product(rows)
         covariance.diagonal().add_(self._pixel_std**2)
         return covariance

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Output = Literal["linear", "sigmoid"]
+Norm = Literal["none", "group"]
+
+_NORM_GROUPS = 4  # or as many as the channels can be divided into
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,8 @@ class UNetSettings:
         skip_channels: channels carried across at each scale but the coarsest (0: no connection). A connection at the
             finest scale lets the streaks of the input through, so there is none by default.
         output: "linear", or "sigmoid" for images known to lie between 0 and 1.
+        norm: "group" normalises groups of channels after every 3x3 convolution, "none" nothing. The scale of normalised
+            weights changes no image, so that they cannot share a prior variance with others.
 
     Raises:
         ValueError: fewer than one scale, a number of channels below one, or lists that do not fit together.
@@ -34,6 +39,7 @@ class UNetSettings:
     channels: tuple[int, ...] = (32, 32, 32)
     skip_channels: tuple[int, ...] = (0, 4)
     output: Output = "linear"
+    norm: Norm = "none"
 
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
@@ -45,10 +51,12 @@ class UNetSettings:
             )
         if self.output not in ("linear", "sigmoid"):
             raise ValueError(f"output must be 'linear' or 'sigmoid', got {self.output!r}")
+        if self.norm not in ("none", "group"):
+            raise ValueError(f"norm must be 'none' or 'group', got {self.norm!r}")
 
 
 class UNet(nn.Module):
-    """A U-Net of 3x3 convolutions and leaky ReLUs, without normalisation layers.
+    """A U-Net of 3x3 convolutions and leaky ReLUs, with group normalisation between them where set.
 
     Any image size: the input is padded to a multiple of the coarsest step and the output cropped.
 
@@ -60,28 +68,31 @@ class UNet(nn.Module):
 
     def __init__(self, settings: UNetSettings, *, generator: torch.Generator) -> None:
         super().__init__()
-        channels, skips = settings.channels, settings.skip_channels
+        channels, skips, norm = settings.channels, settings.skip_channels, settings.norm
         self.settings = settings
-        self.inward = _convolutions(1, channels[0], stride=1)
-        self.down = nn.ModuleList(_convolutions(a, b, stride=2) for a, b in itertools.pairwise(channels))
+        self.inward = _convolutions(1, channels[0], stride=1, norm=norm)
+        self.down = nn.ModuleList(_convolutions(a, b, stride=2, norm=norm) for a, b in itertools.pairwise(channels))
         self.skips = nn.ModuleList(
             nn.Conv2d(c, s, 1) if s else nn.Identity() for c, s in zip(channels, skips, strict=False)
         )
         self.up = nn.ModuleList(
-            _convolutions(below + skip, here, stride=1)
+            _convolutions(below + skip, here, stride=1, norm=norm)
             for here, below, skip in zip(channels, channels[1:], skips, strict=False)
         )
         self.outward = nn.Conv2d(channels[0], 1, 1)
         self.reset(generator)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Draw all weights afresh, and set the biases to zero."""
+        """Draw all weights afresh, and set the biases to zero and the normalisations to plain ones."""
         with torch.no_grad():
             for convolution in self.convolutions().values():
                 fan_in = math.prod(convolution.weight.shape[1:])
                 convolution.weight.normal_(0, 1 / math.sqrt(fan_in), generator=generator)
                 if convolution.bias is not None:
                     convolution.bias.zero_()
+            for module in self.modules():
+                if isinstance(module, nn.GroupNorm):
+                    module.reset_parameters()
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, 1, rows, cols) -> (n, 1, rows, cols)."""
@@ -115,10 +126,21 @@ class UNet(nn.Module):
         return f"{stage}.{rest.partition('.')[0]}" if stage in ("down", "up", "skips") else stage
 
 
-def _convolutions(n_in: int, n_out: int, *, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(n_out, n_out, 3, padding=1),
-        nn.LeakyReLU(0.2),
-    )
+def _convolutions(n_in: int, n_out: int, *, stride: int, norm: Norm) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels, step in ((n_in, stride), (n_out, 1)):
+        layers.append(nn.Conv2d(channels, n_out, 3, stride=step, padding=1))
+        if norm == "group":
+            layers.append(_GroupNorm(math.gcd(_NORM_GROUPS, n_out), n_out))
+        layers.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*layers)
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation that forward-mode differentiation can pass in every memory layout.
+
+    Torch's own derivative views its tangent as groups of channels, which fails where channels lie last in memory.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous())

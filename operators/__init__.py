@@ -2,8 +2,10 @@
 
 from operators.filtered_back_projection import filtered_back_projection
 from operators.geometry import FanBeam, Geometry, ImageGrid, ParallelBeam
-from operators.linear_map import LinearMap, MatrixMap, StackedMap
+from operators.linear_map import GramMap, LinearMap, MatrixMap, StackedMap
 from operators.noise import GaussianNoise, Noise, StackedNoise
+from operators.nystrom import NystromApproximation, nystrom_approximation
+from operators.power_iteration import largest_eigenvalue
 from operators.ray_transform import RayTransform
 from operators.solvers import Solution, cgls, conjugate_gradients
 
@@ -11,10 +13,12 @@ __all__ = [
     "FanBeam",
     "GaussianNoise",
     "Geometry",
+    "GramMap",
     "ImageGrid",
     "LinearMap",
     "MatrixMap",
     "Noise",
+    "NystromApproximation",
     "ParallelBeam",
     "RayTransform",
     "Solution",
@@ -23,4 +27,6 @@ __all__ = [
     "cgls",
     "conjugate_gradients",
     "filtered_back_projection",
+    "largest_eigenvalue",
+    "nystrom_approximation",
 ]

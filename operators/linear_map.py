@@ -109,6 +109,36 @@ class StackedMap:
         return a.adjoint(first.reshape(*batch, *a.out_shape)) + b.adjoint(second.reshape(*batch, *b.out_shape))
 
 
+class GramMap:
+    """M Mᵀ + diag(shift) of a map M, symmetric on its out_shape.
+
+    Args:
+        root: M.
+        shift: one number for the whole diagonal, or M's out_shape.
+    """
+
+    def __init__(self, root: LinearMap, *, shift: float | Tensor = 0.0) -> None:
+        self._root, self._shift = root, shift
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """M's out_shape."""
+        return self._root.out_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """M's out_shape."""
+        return self._root.out_shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(*batch, *out_shape) -> the same: one product with M and one with Mᵀ."""
+        return self._root(self._root.adjoint(x)) + self._shift * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """The same, as the map is symmetric."""
+        return self(y)
+
+
 def batch_shape(x: Tensor, shape: tuple[int, ...], name: str) -> torch.Size:
     """The leading batch axes of `x`, which must end in `shape`.
 

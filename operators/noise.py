@@ -19,6 +19,10 @@ class Noise(Protocol):
         """R⁻¹ r: unit noise where N is right."""
         ...
 
+    def whiten_adjoint(self, residual: Tensor) -> Tensor:
+        """R⁻ᵀ r, the transpose of `whiten`."""
+        ...
+
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
@@ -82,6 +86,14 @@ class GaussianNoise:
         solved: Tensor = torch.linalg.solve_triangular(self._root.to(columns), columns, upper=False)
         return solved.permute(2, 0, 1).reshape(residual.shape)
 
+    def whiten_adjoint(self, residual: Tensor) -> Tensor:
+        """R⁻ᵀ r, (*batch, angle, detector), the transpose of `whiten`."""
+        if self.view_covariance is None:
+            return residual / self.standard_deviation(residual)
+        columns = self._columns(residual)
+        solved: Tensor = torch.linalg.solve_triangular(self._root.to(columns).mT, columns, upper=True)
+        return solved.permute(2, 0, 1).reshape(residual.shape)
+
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
@@ -141,6 +153,10 @@ class StackedNoise:
     def whiten(self, residual: Tensor) -> Tensor:
         """(*batch, rays) -> (*batch, rays)."""
         return self._by_part(residual, lambda noise, part: noise.whiten(part))
+
+    def whiten_adjoint(self, residual: Tensor) -> Tensor:
+        """(*batch, rays) -> (*batch, rays), the transpose of `whiten`."""
+        return self._by_part(residual, lambda noise, part: noise.whiten_adjoint(part))
 
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32

@@ -31,7 +31,7 @@ class Solution:
 
 
 def cgls(linear_map: LinearMap, data: Tensor, *, iterations: int, tolerance: float = 1e-6) -> Solution:
-    """Least squares min |Ax - b| by conjugate gradients on the normal equations (Björck 1996, algorithm 7.4.1).
+    """Least squares min |Ax - b| by conjugate gradients on the normal equations (Björck 1996).
 
     Starts from zero, so it tends to the solution of least norm; stopped early it regularises.
 
@@ -74,6 +74,7 @@ def conjugate_gradients(
     iterations: int,
     tolerance: float = 1e-6,
     preconditioner: Callable[[Tensor], Tensor] | None = None,
+    start: Tensor | None = None,
 ) -> Solution:
     """Solve Ax = b for symmetric positive definite A by conjugate gradients (Hestenes & Stiefel 1952).
 
@@ -83,22 +84,26 @@ def conjugate_gradients(
         iterations: at most so many, each one product with A for all columns together.
         tolerance: a column is done, and no longer changes, once |b - Ax| <= tolerance |b|.
         preconditioner: applies a symmetric positive definite approximation of A's inverse, (n, *in_shape) to the same.
+        start: x to begin with, of the shape of data; zero if left out. The tolerance is the same.
 
     Returns:
         Solution with value (*batch, *in_shape). A column on which A proves not to be positive definite stops there.
 
     Raises:
-        ValueError: a map that is not square, data of another shape, or fewer than one iteration.
+        ValueError: a map that is not square, data or a start of another shape, or fewer than one iteration.
     """
     if linear_map.in_shape != linear_map.out_shape:
         raise ValueError(f"linear_map must be square, got {linear_map.in_shape} to {linear_map.out_shape}: try cgls")
+    if start is not None and start.shape != data.shape:
+        raise ValueError(f"start must have the shape of data, {tuple(data.shape)}, got {tuple(start.shape)}")
     batch = _checked_batch(data, linear_map.out_shape, iterations)
     columns = data.reshape(-1, *linear_map.out_shape)
-    residual, x = columns, torch.zeros_like(columns)
+    x = torch.zeros_like(columns) if start is None else start.reshape(columns.shape)
+    residual = columns if start is None else columns - linear_map(x)
     preconditioned = residual if preconditioner is None else preconditioner(residual)
     direction, energy = preconditioned, _dot(residual, preconditioned)
-    start = _dot(columns, columns)
-    active = start > 0
+    size = _dot(columns, columns)
+    active = _dot(residual, residual) > tolerance**2 * size
     steps = 0
     while steps < iterations and bool(active.any()):
         steps += 1
@@ -111,9 +116,9 @@ def conjugate_gradients(
         preconditioned = residual if preconditioner is None else preconditioner(residual)
         energy, previous = _dot(residual, preconditioned), energy
         direction = preconditioned + _along(_quotient(energy, previous, active), x) * direction
-        active = active & (_dot(residual, residual) > tolerance**2 * start)
+        active = active & (_dot(residual, residual) > tolerance**2 * size)
     left = columns - linear_map(x)
-    relative = _relative(_dot(left, left), start)
+    relative = _relative(_dot(left, left), size)
     return Solution(x.reshape(*batch, *linear_map.in_shape), relative.reshape(batch), steps, tolerance)
 
 

@@ -7,8 +7,29 @@ from collections.abc import Callable
 
 import torch
 
-from dip import NetworkJacobian, NetworkPrior, UNet, UNetSettings
-from operators import FanBeam, ImageGrid, LinearMap, MatrixMap, ParallelBeam, RayTransform, StackedMap
+from dip import (
+    MaternPrior,
+    NetworkJacobian,
+    NetworkPrior,
+    PriorKind,
+    UNet,
+    UNetSettings,
+    WeightRoot,
+    WhitenedRays,
+    length_name,
+    weight_groups,
+)
+from operators import (
+    FanBeam,
+    GaussianNoise,
+    GramMap,
+    ImageGrid,
+    LinearMap,
+    MatrixMap,
+    ParallelBeam,
+    RayTransform,
+    StackedMap,
+)
 
 SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
 OBLONG = ImageGrid(shape=(9, 14), pixel_mm=0.7)
@@ -57,11 +78,22 @@ def network_jacobian(
     return NetworkJacobian(network, network_input.to(dtype), batch=batch)
 
 
-def network_prior(dtype: torch.dtype = torch.float64) -> NetworkPrior:
-    """Every weight with a variance of its own, pixels with another."""
+def network_prior(dtype: torch.dtype = torch.float64, *, kind: PriorKind = "block") -> NetworkPrior:
+    """Every group with a variance and a length of its own, pixels with another."""
     jacobian = network_jacobian(dtype)
-    variance = torch.rand(jacobian.in_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return NetworkPrior(jacobian, variance.to(dtype), 0.3)
+    sensitivity = torch.rand(jacobian.in_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity)
+    variances = {name: 0.2 + 0.3 * number for number, name in enumerate(groups)}
+    lengths = {length_name(name): 0.5 + 0.7 * number for number, name in enumerate(groups)}
+    return NetworkPrior(jacobian, WeightRoot(groups, variances | lengths, jacobian.weights()), 0.3)
+
+
+def whitened_rays(dtype: torch.dtype) -> WhitenedRays:
+    """Of a network, with errors that rays of one view share."""
+    rays = ParallelBeam(grid=ImageGrid(shape=(5, 7)), angles_rad=(0.2, 1.5), n_detectors=6)
+    variance = torch.rand(2, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64) + 0.1
+    noise = GaussianNoise(variance, torch.full((6, 6), 0.3, dtype=torch.float64))
+    return WhitenedRays(RayTransform(rays), network_prior(dtype), noise, dtype)
 
 
 LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
@@ -77,5 +109,11 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
     "network-jacobian": network_jacobian,
     "network-prior": network_prior,
+    "network-prior-filters": lambda dtype: network_prior(dtype, kind="filter-gp"),
+    "network-prior-g": lambda dtype: network_prior(dtype, kind="g-prior"),
+    "matern-prior": lambda _: MaternPrior(OBLONG, smoothness=1.5, length_mm=1.1, variance=2.0),
+    "whitened-rays": whitened_rays,
+    "gram": lambda dtype: GramMap(_matrix_map(dtype), shift=0.7),
+    "gram-diagonal": lambda dtype: GramMap(_matrix_map(dtype), shift=torch.arange(6, dtype=dtype).reshape(3, 2)),
     "stacked": lambda _: StackedMap(RayTransform(PARALLEL), RayTransform(FAN)),
 }

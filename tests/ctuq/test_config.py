@@ -99,7 +99,7 @@ def test_an_unknown_key_is_named_with_the_keys_that_exist(
         ("fit.tv_weights=[]", "tv_weights must be one or more numbers"),
         ("network.channels=[4]", "skip_channels must be 0 numbers"),
         ("network.output=tanh", "network.output, got 'tanh'"),
-        ("prior.kind=layer", "prior.kind, got 'layer'"),
+        ("prior.kind=layered", "prior.kind, got 'layered'"),
         ("prior.pixel_floor=0", "pixel_floor must be positive, got 0"),
         ("evidence.method=guess", "evidence.method, got 'guess'"),
         ("posterior.n_samples=1", "n_samples must be at least 2, got 1"),

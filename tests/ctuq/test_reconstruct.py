@@ -123,7 +123,7 @@ def test_units_of_the_data_are_units_of_the_image() -> None:
 
 
 def test_sampled_and_exact_error_bars_agree_within_standard_errors() -> None:
-    sampled = run("posterior.method=samples")
+    sampled = run("posterior.method=cholesky")
     assert isinstance(sampled.posterior, SampledPosterior)
     assert torch.equal(sampled.image, dense().image)
     assert (sampled.standard_error > 0).all()
@@ -133,6 +133,16 @@ def test_sampled_and_exact_error_bars_agree_within_standard_errors() -> None:
     assert float(((ratio - 1) / math.sqrt(2 / 400)).abs().max()) < 5
     assert sampled.diagnostics["n_variance_samples"] == 400
     assert sampled.diagnostics["worst_sample_residual"] < 1e-2
+
+
+def test_samples_that_fall_short_are_noted_with_what_else_to_try() -> None:
+    assert not any("posterior" in note for note in dense().provenance.notes)
+    result = run("posterior.method=sgd", "posterior.max_iterations=2", "posterior.n_samples=8", "posterior.batch=8")
+    assert result.diagnostics["worst_sample_residual"] > 0.02
+    (note,) = (note for note in result.provenance.notes if "posterior" in note)
+    assert "solved to posterior.tolerance=0.02, got " in note
+    assert "with posterior.method=sgd" in note
+    assert "try posterior.method=cg" in note
 
 
 def test_samples_scatter_by_the_error_bars() -> None:
@@ -158,7 +168,13 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
     "overrides",
     [
         ("prior.kind=block",),
+        ("prior.kind=layer",),
+        ("prior.kind=filter-gp",),
+        ("prior.kind=g-prior",),
         ("evidence.method=exact",),
+        ("network.norm=group", "prior.kind=g-prior", "posterior.method=cg"),
+        ("evidence.method=em", "prior.kind=block"),
+        ("evidence.method=tv-map", "prior.kind=filter-gp"),
         ("evidence.max_rays=100",),
         ("network.output=sigmoid", "grid.largest_attenuation=1.2"),
     ],
@@ -168,6 +184,11 @@ def test_every_way_of_learning_gives_finite_positive_error_bars(overrides: tuple
     assert result.std.isfinite().all()
     assert (result.std > 0).all()
     assert math.isfinite(result.calibration.chi_square)
+
+
+def test_a_prior_that_the_network_cannot_have_is_refused_before_the_fit() -> None:
+    with pytest.raises(InputError, match=r"try 'block' or 'g-prior' \(prior\.kind\)"):
+        run("network.norm=group")
 
 
 def test_a_sigmoid_output_needs_to_know_its_limit() -> None:

@@ -91,20 +91,23 @@ def test_log_evidence_of_several_data_is_that_of_each() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_log_predictive_is_the_conditional_normal_and_a_share_of_the_evidence(share: float) -> None:
-    rays, residual, data, logs = covariance(), randn(N), randn(N, seed=1), open_logs()
+    rays, residuals, data, logs = covariance(), randn(2, N), randn(N, seed=1), open_logs()
     matrix = written_out(logs, rays)
-    expected = log_normal(residual[HELD_OUT], conditional(matrix, HELD_OUT)) + share * log_normal(data, matrix)
+    sets = torch.stack([HELD_OUT, HELD_OUT.roll(1)])
+    expected = share * log_normal(data, matrix)
+    for residual, held in zip(residuals, sets, strict=True):
+        expected = expected + log_normal(residual[held], conditional(matrix, held))
     (slope,) = torch.autograd.grad(expected, logs)
-    value, gradient = log_predictive(rays, VARIANCES, residual, HELD_OUT, data=data, share=share)
-    assert value == pytest.approx(expected.item(), rel=1e-10)
+    value, gradient = log_predictive(rays, VARIANCES, residuals, sets, data=data, share=share)
+    assert float(value) == pytest.approx(expected.item(), rel=1e-10)
     torch.testing.assert_close(gradient, slope)
 
 
 def test_log_predictive_reads_no_residual_of_a_fitted_ray() -> None:
-    residual = randn(N)
+    residual = randn(1, N)
     elsewhere = torch.where(HELD_OUT, residual, 1e6)
-    value, gradient = log_predictive(covariance(), VARIANCES, residual, HELD_OUT, data=randn(N), share=0.1)
-    again, slope = log_predictive(covariance(), VARIANCES, elsewhere, HELD_OUT, data=randn(N), share=0.1)
+    value, gradient = log_predictive(covariance(), VARIANCES, residual, HELD_OUT[None], data=randn(N), share=0.1)
+    again, slope = log_predictive(covariance(), VARIANCES, elsewhere, HELD_OUT[None], data=randn(N), share=0.1)
     assert value == again
     assert torch.equal(gradient, slope)
 
@@ -143,7 +146,7 @@ def test_maximise_recovers_the_variances_that_made_the_data(seed: int) -> None:
     assert learned.objective >= log_evidence(rays, truth, data)[0]
 
 
-def hill(variances: dict[str, float]) -> tuple[float, Tensor]:
+def hill(variances: Mapping[str, float]) -> tuple[float, Tensor]:
     """Highest at a = e², b = e⁻³."""
     a, b = math.log(variances["a"]) - 2, math.log(variances["b"]) + 3
     return -(a * a) - 4 * b * b, torch.tensor([-2 * a, -8 * b], dtype=torch.float64)
@@ -163,7 +166,7 @@ def test_a_start_below_the_floor_is_lifted() -> None:
 
 
 def test_a_step_to_where_the_matrix_is_singular_turns_back() -> None:
-    def cliff(variances: dict[str, float]) -> tuple[float, Tensor]:
+    def cliff(variances: Mapping[str, float]) -> tuple[float, Tensor]:
         if variances["a"] > 1e4:
             raise SINGULAR("not positive-definite")
         value, slope = hill(variances)
@@ -190,6 +193,17 @@ def test_scaling_scales_every_variance_alike_down_to_its_floor() -> None:
     learned = Learned({"a": 1.0, "b": 3.0}, -5.0, 7, converged=True)
     assert learned.scaled(2.0, {}) == Learned({"a": 2.0, "b": 6.0}, -5.0, 7, converged=True)
     assert learned.scaled(0.5, {"a": 0.8}) == Learned({"a": 0.8, "b": 1.5}, -5.0, 7, converged=True)
+
+
+def test_scaling_leaves_lengths_alone() -> None:
+    learned = Learned({"a": 1.0, "a.length": 3.0}, -5.0, 7, converged=True, lengths=("a.length",))
+    assert learned.scaled(2.0, {"a.length": 9.0}).variances == {"a": 2.0, "a.length": 3.0}
+
+
+def test_a_ceiling_holds() -> None:
+    learned = maximise(hill, {"a": 1.0, "b": 1.0}, ceilings={"a": 2.0})
+    assert learned.variances["a"] == pytest.approx(2.0, rel=1e-12)
+    assert learned.variances["b"] == pytest.approx(math.exp(-3), rel=1e-2)
 
 
 def test_draws_from_the_model_score_zero_on_average() -> None:

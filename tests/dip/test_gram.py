@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from dip import gram_matrices, ray_jacobian
+from dip import WeightGroup, filter_gram_matrices, gram_matrices, ray_jacobian
+from dip.filter_covariance import correlations, tap_root
 from dip.gram import symmetric_product
 from operators import RayTransform
 from tests.cases import OBLONG, PARALLEL_OFFSET, network_jacobian
@@ -23,13 +24,36 @@ def test_gram_matrices_are_the_groups_products_and_add_up_to_the_whole() -> None
     # More weights than one tile, and a number of rays that the panels do not divide.
     rows = randn(27, 9001)
     order = torch.randperm(9001, generator=generator())
-    groups = {"first": order[:50], "second": order[50:5000], "third": order[5000:]}
-    grams = gram_matrices(rows, groups)
-    assert list(grams) == list(groups)
-    for name, index in groups.items():
+    parts = {"first": order[:50], "second": order[50:5000], "third": order[5000:]}
+    grams = gram_matrices(rows, {name: WeightGroup(index, torch.ones(len(index))) for name, index in parts.items()})
+    assert list(grams) == list(parts)
+    for name, index in parts.items():
         torch.testing.assert_close(grams[name], rows[:, index] @ rows[:, index].mT)
         assert torch.equal(grams[name], grams[name].mT)
     torch.testing.assert_close(torch.stack(list(grams.values())).sum(0), rows @ rows.mT)
+
+
+def test_weights_count_by_their_relative_deviation() -> None:
+    rows, std = randn(5, 30), randn(20, seed=1).abs()
+    index = torch.randperm(30, generator=generator())[:20]
+    gram = gram_matrices(rows, {"g": WeightGroup(index, std)})["g"]
+    torch.testing.assert_close(gram, rows[:, index] @ std.square().diag() @ rows[:, index].mT)
+
+
+def test_filters_of_any_length_are_the_sum_over_their_six_distances() -> None:
+    # More filters than one tile, and in any order.
+    rows = randn(11, 9 * 500)
+    order = (9 * torch.randperm(500, generator=generator())[:480, None] + torch.arange(9)).flatten()
+    plain = torch.arange(9)
+    groups = {"up.0": WeightGroup(order, torch.ones(len(order)), correlated=True), "1x1": WeightGroup(plain, plain)}
+    grams = filter_gram_matrices(rows, groups)
+    assert list(grams) == ["up.0"]
+    assert list(gram_matrices(rows, groups)) == ["1x1"]
+    for length in (0.3, 1.0, 9.0):
+        root = rows[:, order].reshape(11, -1, 9) @ tap_root(length)
+        expected = root.flatten(1) @ root.flatten(1).mT
+        weights = torch.tensor(correlations(length), dtype=torch.float64)[:, None, None]
+        torch.testing.assert_close((weights * grams["up.0"]).sum(0), expected)
 
 
 def test_float32_rows_are_summed_in_float64() -> None:

@@ -12,6 +12,7 @@ NETWORKS = {
     "one-scale": UNetSettings(channels=(3,), skip_channels=()),
     "skips": UNetSettings(channels=(2, 3, 3), skip_channels=(1, 2)),
     "no-skip-then-skip": UNetSettings(channels=(2, 3, 2), skip_channels=(0, 2)),
+    "group-norm": UNetSettings(channels=(4, 6), skip_channels=(2,), norm="group"),
     "sigmoid": UNetSettings(channels=(2, 3), skip_channels=(1,), output="sigmoid"),
 }
 

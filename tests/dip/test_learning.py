@@ -13,6 +13,8 @@ from dip import (
     Fit,
     Holdout,
     Learned,
+    LinearModel,
+    TotalVariationPrior,
     UNet,
     UNetSettings,
     hold_out,
@@ -26,7 +28,7 @@ from tests.dip.test_linear_model import model, variances
 
 FLOORS = {"pixels": 1e-6}
 HOLDOUT = hold_out((3, 8), 0.2, generator=generator())
-RESIDUAL = torch.where(HOLDOUT.chooses, randn(3, 8, seed=11), 0.0)
+RESIDUAL = torch.where(HOLDOUT.chooses, randn(1, 3, 8, seed=11), 0.0)
 DATA = randn(3, 8, seed=12)
 linear = functools.cache(model)
 
@@ -36,15 +38,41 @@ def found(residual: Tensor = RESIDUAL) -> Fit:
     nothing = torch.zeros(1)
     network = UNet(UNetSettings(channels=(2,), skip_channels=()), generator=generator())
     image = torch.zeros(5, 7, dtype=torch.float64)
-    return Fit(network, image, image, 0.0, 0.1, 1, residual, nothing, nothing, nothing)
+    return Fit((network,), image, image, 0.0, 0.1, (1,), residual, nothing, nothing, nothing)
 
 
-def run(data: Tensor = DATA, *, fit: Fit | None = None, **changes: Any) -> Learned:
+def run(
+    data: Tensor = DATA, *, fit: Fit | None = None, linear_model: LinearModel | None = None, **changes: Any
+) -> Learned:
     settings = EvidenceSettings(max_evaluations=15, **changes)
-    return learn(linear(), fit or found(), data, HOLDOUT, floors=FLOORS, settings=settings)
+    return learn(
+        linear_model or linear(),
+        fit or found(),
+        data,
+        HOLDOUT,
+        floors=FLOORS,
+        settings=settings,
+        generator=generator(5),
+    )
 
 
-@pytest.mark.parametrize("method", ["held-out", "exact"])
+def learn_from(kind: Any, settings: EvidenceSettings, *, seed: int, on_step: Any = None) -> Learned:
+    """From data that the model itself might give."""
+    root = torch.linalg.cholesky(linear(kind).covariance.matrix(variances(linear(kind))))
+    data = (root @ randn(24, seed=seed) - linear(kind).response).reshape(3, 8)
+    return learn(
+        linear(kind),
+        found(),
+        data,
+        HOLDOUT,
+        floors=FLOORS,
+        settings=settings,
+        generator=generator(5),
+        on_step=on_step,
+    )
+
+
+@pytest.mark.parametrize("method", ["held-out", "exact", "em", "tv-map"])
 def test_judging_rays_teach_nothing(method: Any) -> None:
     spoiled = torch.where(HOLDOUT.judges, 100.0, DATA)
     other = found(RESIDUAL + 100.0 * HOLDOUT.judges)
@@ -65,6 +93,54 @@ def test_exact_is_the_evidence_of_the_linear_model() -> None:
     assert learned.objective == pytest.approx(float(value))
 
 
+@pytest.mark.parametrize("method", ["held-out", "exact", "em", "tv-map"])
+def test_lengths_of_filters_are_learned_within_bounds_and_kept_apart(method: Any) -> None:
+    learned = run(linear_model=linear("filter-gp"), method=method)
+    assert learned.lengths == linear("filter-gp").covariance.lengths
+    assert set(learned.variances) == set(linear("filter-gp").covariance.names)
+    assert all(0.1 * (1 - 1e-9) <= learned.variances[name] <= 30 * (1 + 1e-9) for name in learned.lengths)
+    assert any(learned.variances[name] != 1.0 for name in learned.lengths)
+
+
+@pytest.mark.parametrize("kind", ["block", "filter-gp"])
+@pytest.mark.parametrize("seed", [6, 8])
+def test_em_finds_the_evidence_that_the_optimiser_finds(kind: Any, seed: int) -> None:
+    told: list[tuple[int, int, float]] = []
+    exact = learn_from(kind, EvidenceSettings(method="exact", max_evaluations=200), seed=seed)
+    em = learn_from(
+        kind,
+        EvidenceSettings(method="em", max_evaluations=100, n_draws=64),
+        seed=seed,
+        on_step=lambda *step: told.append(step),
+    )
+    assert abs(em.objective - exact.objective) < 0.01 * abs(exact.objective)
+    assert em.converged
+    assert told[-1] == (em.evaluations, 100, em.objective)
+    assert em.variances["pixels"] >= FLOORS["pixels"]
+
+
+IMAGE = randn(5, 7, seed=13)
+
+
+def test_tv_map_is_the_evidence_with_a_prior_in_units_of_the_fitted_image() -> None:
+    fit = dataclasses.replace(found(), image=IMAGE)
+    rate = 3.0 / float(IMAGE.diff(dim=0).abs().sum() + IMAGE.diff(dim=1).abs().sum())
+    prior = TotalVariationPrior(linear().jacobian, linear().groups, rate=rate)
+    rays = torch.nonzero(~HOLDOUT.judges.reshape(-1))[:, 0]
+    drive = ((DATA - linear().transform(IMAGE)).reshape(-1) + linear().response)[rays]
+    learned = run(fit=fit, method="tv-map", tv_strength=3.0)
+    value, _ = log_evidence(linear().covariance.select(rays), learned.variances, drive)
+    assert learned.objective == pytest.approx(float(value) + prior.log_density(learned.variances)[0])
+
+
+def test_the_stronger_the_prior_the_less_the_prior_images_vary() -> None:
+    fit = dataclasses.replace(found(), image=IMAGE)
+    weak, medium, strong = (
+        run(fit=fit, method="tv-map", tv_strength=strength).variances["all"] for strength in (0.01, 10.0, 1e4)
+    )
+    assert weak > medium > strong
+
+
 def test_temperature_is_one_where_the_variances_are_right_and_scales_with_the_residual() -> None:
     right = Learned(variances(linear()), 0.0, 0, converged=True)
     rays = torch.nonzero(~HOLDOUT.judges.reshape(-1))[:, 0]
@@ -78,18 +154,18 @@ def test_temperature_is_one_where_the_variances_are_right_and_scales_with_the_re
         gain = torch.linalg.solve(prior[~held][:, ~held], prior[~held][:, held])
         residual = torch.zeros(24, dtype=torch.float64)
         residual[rays[held]] = draw[held] - gain.mT @ draw[~held]
-        factors.append(temperature(linear(), found(residual.reshape(3, 8)), right, HOLDOUT))
+        factors.append(temperature(linear(), found(residual.reshape(1, 3, 8)), right, HOLDOUT))
     n_held = int(held.sum())
     assert abs(sum(factors) / len(factors) - 1) < 5 * (2 / (n_held * len(factors))) ** 0.5
     # Two more rays, as expected, are counted in.
-    twice = temperature(linear(), found(2 * residual.reshape(3, 8)), right, HOLDOUT)
+    twice = temperature(linear(), found(2 * residual.reshape(1, 3, 8)), right, HOLDOUT)
     assert (n_held + 2) * twice - 2 == pytest.approx(4 * ((n_held + 2) * factors[-1] - 2))
 
 
 def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
     fitted = torch.ones(10, 4, dtype=torch.bool)
     fitted[3] = False
-    holdout = Holdout(fitted, ~fitted, torch.zeros_like(fitted))
+    holdout = Holdout(~fitted[None], torch.zeros_like(fitted))
     kept = conditioned_on(holdout, 13).reshape(10, 4)
     assert torch.nonzero(kept.any(dim=1))[:, 0].tolist() == [0, 5, 9]
     assert torch.equal(conditioned_on(holdout, 100), fitted.reshape(-1))
@@ -100,7 +176,9 @@ def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
     ("changes", "message"),
     [
         ({"fitted_share": -0.1}, "fitted_share must be from 0 to 1"),
-        ({"method": "guess"}, "method must be held-out or exact, got 'guess'"),
+        ({"method": "guess"}, "method must be one of .*, got 'guess'"),
+        ({"tv_strength": 0.0}, "tv_strength must be positive, got 0"),
+        ({"n_draws": 1}, "n_draws must be at least 2"),
         ({"max_rays": 0}, "max_rays must be at least 1"),
         ({"max_evaluations": 0}, "max_evaluations must be at least 1"),
     ],
@@ -108,3 +186,17 @@ def test_views_conditioned_on_are_spread_and_at_most_so_many() -> None:
 def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(EvidenceSettings(), **changes)
+
+
+def test_temperature_counts_the_rays_of_every_member() -> None:
+    right = Learned(variances(linear()), 0.0, 0, converged=True)
+    holdout = hold_out((3, 8), 0.15, n_members=2, generator=generator())
+    residual = torch.where(holdout.chooses, randn(2, 3, 8, seed=3), 0.0)
+    both = temperature(linear(), found(residual), right, holdout)
+    n_held = int(holdout.chooses[0].sum())
+    alone = []
+    for member in range(2):
+        # The other member's rays are fitted by this one.
+        one = Holdout(holdout.chooses[member : member + 1], holdout.judges)
+        alone.append((n_held + 2) * temperature(linear(), found(residual[member : member + 1]), right, one) - 2)
+    assert both == pytest.approx((sum(alone) + 2) / (2 * n_held + 2))

@@ -2,69 +2,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from dip import DensePosterior, SampledPosterior, covariance_root
+from dip import DensePosterior, Posterior, SampledPosterior, covariance_root
 from operators import GaussianNoise, MatrixMap
 from tests.dip.dense import conditioned, generator, positive_definite, randn, standard_scores
-
-SHAPE = (2, 3)
-N_SAMPLES = 20_000
-
-
-class Model(NamedTuple):
-    """Six pixels, two views of two rays, eight latent variables."""
-
-    seen: Tensor
-    factor: Tensor
-    noise: Tensor
-    mean: Tensor
-    shared: Tensor | None = None
-
-    @property
-    def exact(self) -> Tensor:
-        return conditioned(self.factor @ self.factor.mT, self.seen, self.noise_covariance)
-
-    @property
-    def noise_covariance(self) -> Tensor:
-        own = torch.diag(self.noise)
-        return own if self.shared is None else own + torch.kron(torch.eye(2, dtype=torch.float64), self.shared)
-
-    def errors(self) -> GaussianNoise:
-        return GaussianNoise(self.noise.reshape(2, 2), self.shared)
-
-    @property
-    def data_covariance(self) -> Tensor:
-        root = self.seen @ self.factor
-        return root @ root.mT + self.noise_covariance
-
-    def transform(self) -> MatrixMap:
-        return MatrixMap(self.seen, in_shape=SHAPE, out_shape=(2, 2))
-
-    def dense(self) -> DensePosterior:
-        return DensePosterior(self.transform(), self.factor, noise=self.errors(), mean=self.mean)
-
-    def sampled(self, *, batch: int = 5_000) -> SampledPosterior:
-        return SampledPosterior(
-            self.transform(),
-            MatrixMap(self.factor, out_shape=SHAPE),
-            noise=self.errors(),
-            data_factor=torch.linalg.cholesky(self.data_covariance),
-            mean=self.mean,
-            n_samples=N_SAMPLES,
-            batch=batch,
-        )
-
-
-def model(seed: int = 0) -> Model:
-    noise = 0.05 + randn(4, seed=seed + 3).square()
-    # Every other model has errors that rays of one view share.
-    shared = positive_definite(2, seed=seed + 4) if seed % 2 else None
-    return Model(randn(4, 6, seed=seed), randn(6, 8, seed=seed + 1), noise, randn(*SHAPE, seed=seed + 2), shared)
+from tests.dip.gaussian_model import METHODS, N_SAMPLES, SHAPE, Method, model, pathwise
 
 
 def stacked(first: Tensor, second: Tensor) -> Tensor:
@@ -83,7 +29,7 @@ def test_dense_covariance_is_the_closed_form(seed: int) -> None:
     estimate = posterior.variance()
     torch.testing.assert_close(estimate.variance, model(seed).exact.diagonal().reshape(SHAPE))
     assert not estimate.standard_error.any()
-    assert (estimate.n_samples, estimate.worst_residual) == (0, 0.0)
+    assert (estimate.n_samples, estimate.worst_residual, estimate.converged) == (0, 0.0, True)
 
 
 def test_dense_samples_have_the_covariance_about_the_mean() -> None:
@@ -92,11 +38,65 @@ def test_dense_samples_have_the_covariance_about_the_mean() -> None:
     scores = standard_scores((samples.images - posterior.mean).flatten(1), model().exact)
     assert float(scores.abs().max()) < 5
     assert not samples.relative_residual.any()
+    assert samples.converged
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_sampled_variance_is_the_closed_form_within_its_error(seed: int) -> None:
-    estimate = model(seed).sampled().variance(generator=generator(seed))
+REGION = torch.tensor([[True, False, True], [False, True, True]])
+
+
+def region_std_of_model(seed: int) -> float:
+    weights = REGION.flatten().double() / 4
+    return math.sqrt(float(weights @ model(seed).exact @ weights))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_regions_deviation_is_that_of_its_mean(seed: int) -> None:
+    known = model(seed).dense().region_std(REGION)
+    assert known.std == pytest.approx(region_std_of_model(seed), rel=1e-10)
+    assert known.standard_error == 0
+    assert known.converged
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_regions_sampled_deviation_is_that_of_its_mean(method: Method, seed: int) -> None:
+    estimate = model(seed).sampled(method).region_std(REGION, generator=generator(seed))
+    exact = region_std_of_model(seed)
+    assert abs(estimate.std - exact) < 5 * estimate.standard_error
+    assert estimate.standard_error == pytest.approx(exact / math.sqrt(2 * N_SAMPLES), rel=0.05)
+    assert estimate.converged
+
+
+def test_a_region_of_one_pixel_is_known_as_well_as_the_pixel() -> None:
+    pixel = torch.zeros(SHAPE, dtype=torch.bool)
+    pixel[1, 2] = True
+    sampled = [model().sampled(method) for method in METHODS]
+    every: list[Posterior] = [model().dense(), *sampled]
+    for posterior in every:
+        std = posterior.region_std(pixel, generator=generator()).std
+        assert std == pytest.approx(float(posterior.variance(generator=generator()).variance[1, 2]) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(SHAPE, dtype=torch.bool), "mask must have a pixel inside"),
+        (REGION.mT, r"mask must be \(2, 3\) bool, got \(3, 2\)"),
+        (REGION.double(), r"mask must be \(2, 3\) bool, got \(2, 3\) torch.float64"),
+    ],
+)
+def test_a_region_that_is_none_is_refused(mask: Tensor, message: str) -> None:
+    for posterior in (model().dense(), model().sampled()):
+        with pytest.raises(ValueError, match=message):
+            posterior.region_std(mask, generator=generator())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_sampled_variance_is_the_closed_form_within_its_error(method: Method, seed: int) -> None:
+    estimate = model(seed).sampled(method).variance(generator=generator(seed))
+    assert estimate.converged
+    assert estimate.worst_residual <= 1e-3
     exact = model(seed).exact.diagonal().reshape(SHAPE)
     assert float(((estimate.variance / exact - 1) / math.sqrt(2 / N_SAMPLES)).abs().max()) < 5
     torch.testing.assert_close(estimate.standard_error, estimate.variance * math.sqrt(2 / N_SAMPLES))
@@ -146,7 +146,7 @@ def test_observing_is_conditioning_on_both(seed: int, variance: float | Tensor, 
     own = more.apply(torch.eye(3, dtype=torch.float64).reshape(3, 1, 3))[:, 0]
     noise = stacked(first.noise_covariance, own)
     expected = conditioned(first.factor @ first.factor.mT, torch.cat([first.seen, MORE.matrix]), noise)
-    for posterior in (first.dense(), first.sampled()):
+    for posterior in (first.dense(), first.sampled(), first.sampled("cg")):
         richer = posterior.observing(transform, noise=more)
         assert type(richer) is type(posterior)
         torch.testing.assert_close(richer.covariance(), expected)
@@ -193,18 +193,18 @@ def test_relative_residual_is_rounding_where_the_data_covariance_is_what_the_map
 
 def test_relative_residual_shows_a_data_covariance_that_is_not_what_the_maps_make() -> None:
     right = model()
-    wrong = SampledPosterior(
-        right.transform(),
-        MatrixMap(1.05 * right.factor, out_shape=SHAPE),
-        noise=right.errors(),
-        data_factor=torch.linalg.cholesky(right.data_covariance),
-        mean=right.mean,
-    )
-    assert float(wrong.sample(100, generator=generator()).relative_residual.min()) > 1e-3
+    wrong = SampledPosterior(pathwise("cholesky", right.rays(), 1.05 * right.data_covariance), mean=right.mean)
+    samples = wrong.sample(100, generator=generator())
+    assert float(samples.relative_residual.min()) > 1e-3
+    assert not samples.converged
+    assert not wrong.variance(generator=generator()).converged
+    assert not wrong.region_std(REGION, generator=generator()).converged
 
 
 def test_same_generator_same_samples_and_any_number_of_them() -> None:
-    for posterior in (model().dense(), model().sampled(batch=3)):
+    sampled = [model().sampled(method, batch=3) for method in METHODS]
+    every: list[Posterior] = [model().dense(), *sampled]
+    for posterior in every:
         first, again = (posterior.sample(7, generator=generator(1)) for _ in range(2))
         assert first.images.shape == (7, *SHAPE)
         assert first.relative_residual.shape == (7,)
@@ -220,8 +220,6 @@ def test_shapes_that_disagree_are_named() -> None:
     right = model()
     with pytest.raises(ValueError, match=r"factor must be \(6, rank\)"):
         DensePosterior(right.transform(), right.factor.mT, noise=GaussianNoise(1.0), mean=right.mean)
-    with pytest.raises(ValueError, match=r"data_factor must be \(4, 4\)"):
-        SampledPosterior(right.transform(), MORE, noise=GaussianNoise(1.0), data_factor=torch.eye(3), mean=right.mean)
 
 
 def test_covariance_root_survives_a_covariance_of_low_rank() -> None:

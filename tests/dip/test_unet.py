@@ -12,6 +12,7 @@ from dip import UNet, UNetSettings
 from tests.dip.dense import generator
 
 SMALL = UNetSettings(channels=(2, 3, 3), skip_channels=(0, 2))
+NORMALISED = UNetSettings(channels=(4, 6), skip_channels=(2,), norm="group")
 
 
 @settings(max_examples=30, deadline=None)
@@ -33,8 +34,9 @@ def test_same_generator_same_weights() -> None:
     assert not torch.equal(first["outward.weight"], other["outward.weight"])
 
 
-def test_reset_is_a_fresh_start() -> None:
-    network, fresh = (UNet(SMALL, generator=generator(seed)) for seed in (3, 4))
+@pytest.mark.parametrize("shape", [SMALL, NORMALISED])
+def test_reset_is_a_fresh_start(shape: UNetSettings) -> None:
+    network, fresh = (UNet(shape, generator=generator(seed)) for seed in (3, 4))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(1)
@@ -68,6 +70,17 @@ def test_convolutions_are_listed_from_input_to_output_with_their_blocks() -> Non
     assert [blocks.count(block) for block in ("inward", "down.1", "skips.1", "outward")] == [2, 2, 1, 1]
 
 
+def test_the_scale_of_normalised_weights_changes_no_image() -> None:
+    network = UNet(NORMALISED, generator=generator()).double()
+    z = torch.randn(1, 1, 9, 11, generator=generator(1), dtype=torch.float64)
+    before = network(z)
+    with torch.no_grad():
+        for convolution in network.convolutions().values():
+            if tuple(convolution.kernel_size) == (3, 3):
+                convolution.weight.mul_(3)
+    torch.testing.assert_close(network(z), before, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("n_skip", [0, 2])
 def test_a_connection_carries_the_fine_features_across(n_skip: int) -> None:
     network = UNet(UNetSettings(channels=(2, 2), skip_channels=(n_skip,)), generator=generator())
@@ -86,6 +99,7 @@ def test_a_connection_carries_the_fine_features_across(n_skip: int) -> None:
         ({"channels": (4, 0)}, "channels must be one positive number a scale"),
         ({"skip_channels": (1,)}, "skip_channels must be 2 numbers"),
         ({"skip_channels": (1, -1)}, "skip_channels must be 2 numbers"),
+        ({"norm": "batch"}, "norm must be 'none' or 'group', got 'batch'"),
         ({"output": "tanh"}, "output must be 'linear' or 'sigmoid', got 'tanh'"),
     ],
 )

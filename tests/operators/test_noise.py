@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from operators import GaussianNoise, StackedNoise
+from operators import GaussianNoise, Noise, StackedNoise
 
 PER_RAY = torch.tensor([[0.1, 0.5, 2.0], [1.0, 0.3, 0.7]])
 SHARED = torch.tensor([[1.0, 0.6, 0.1], [0.6, 0.8, 0.3], [0.1, 0.3, 0.5]], dtype=torch.float64)
@@ -32,6 +32,21 @@ def test_whitening_by_hand(variance: float | Tensor, shared: Tensor | None) -> N
     root_inverse = GaussianNoise(variance, shared).whiten(ONE_RAY).reshape(6, 6).mT
     precision = torch.linalg.inv(written_out(variance, shared))
     torch.testing.assert_close(root_inverse.mT @ root_inverse, precision, rtol=1e-6, atol=1e-6)
+
+
+def assert_whitening_has_its_transpose(noise: Noise, shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    a, b = (torch.randn(2, 3, *shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    torch.testing.assert_close((noise.whiten(a) * b).sum(), (a * noise.whiten_adjoint(b)).sum())
+    torch.testing.assert_close(noise.whiten(noise.apply(noise.whiten_adjoint(a))), a)
+
+
+@BOTH
+@WITH_VIEWS
+def test_whitening_has_its_transpose(variance: float | Tensor, shared: Tensor | None) -> None:
+    noise = GaussianNoise(variance, shared)
+    assert_whitening_has_its_transpose(noise, (2, 3))
+    assert_whitening_has_its_transpose(StackedNoise(noise, GaussianNoise(0.3), ((2, 3), (4,))), (10,))
 
 
 @BOTH

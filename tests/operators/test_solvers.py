@@ -60,6 +60,17 @@ def test_columns_are_judged_one_by_one(solve: Callable[..., Solution]) -> None:
     assert solution.iterations == 2
 
 
+def test_a_start_saves_steps_and_changes_nothing_else() -> None:
+    root = draw(12, 12)
+    linear_map, data = MatrixMap(root @ root.mT + torch.eye(12, dtype=torch.float64)), draw(3, 12)
+    cold = conjugate_gradients(linear_map, data, iterations=60, tolerance=1e-10)
+    warm = conjugate_gradients(linear_map, data, iterations=60, tolerance=1e-10, start=cold.value + 1e-8 * data)
+    there = conjugate_gradients(linear_map, data, iterations=60, tolerance=1e-9, start=cold.value)
+    assert there.iterations == 0 < warm.iterations < cold.iterations
+    torch.testing.assert_close(warm.value, cold.value)
+    assert warm.converged
+
+
 def test_an_indefinite_map_does_not_converge() -> None:
     matrix = torch.diag(torch.tensor([1.0, -2.0], dtype=torch.float64))
     solution = conjugate_gradients(MatrixMap(matrix), torch.ones(2, dtype=torch.float64), iterations=10)
@@ -70,6 +81,8 @@ def test_an_indefinite_map_does_not_converge() -> None:
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="must be square"):
         conjugate_gradients(MatrixMap(draw(3, 4)), draw(3), iterations=2)
+    with pytest.raises(ValueError, match=r"start must have the shape of data, \(4,\), got \(2, 4\)"):
+        conjugate_gradients(MatrixMap(draw(4, 4)), draw(4), iterations=2, start=draw(2, 4))
     with pytest.raises(ValueError, match="iterations"):
         cgls(MatrixMap(draw(3, 4)), draw(3), iterations=0)
     with pytest.raises(ValueError, match="data must end in the axes"):

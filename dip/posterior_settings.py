@@ -1,0 +1,74 @@
+"""Which way the posterior is computed, and how hard it tries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+PosteriorMethod = Literal["dense", "cholesky", "cg", "sgd", "sdd"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorSettings:
+    """How the posterior is computed.
+
+    Args:
+        method: "dense" (exact; memory grows with the square of the pixels), or samples by "cholesky" (memory grows with
+            the square, time with the cube of the rays), "cg" (conjugate gradients), "sgd" (sample-then-optimise) or
+            "sdd" (stochastic dual descent). "auto" is dense for small images, then cholesky, and cg for many rays.
+            Where the signal is far above the noise, "sgd" and "sdd" take many times the iterations of "cg".
+        dense_pixels: up to which "auto" is "dense".
+        cholesky_rays: up to which "auto" is "cholesky".
+        n_samples: drawn for the deviation where it is not exact.
+        kept_samples: drawn to be kept.
+        batch: vectors taken through the network at a time; it bounds the memory.
+        tolerance: relative residual of a sample's equations at which it is good enough; a bound on the sample's error
+            in units of the deviation. The passes' rounding alone may come to a hundredth.
+        max_iterations: of "cg" and "sgd", two passes each for every sample; sweeps over the rays of "sdd".
+        preconditioner_rank: of "cg", two passes each, once; 0 for none.
+        image_temperature: the image's posterior variances are multiplied by it; 1 is Bayes' rule. Below 1 the posterior
+            is cold (arXiv 2002.02405): nearer to the truth where the fit, which stops early and knows total variation,
+            is better than its linear model can be. Rays cannot tell: it is for images with a known truth to say.
+
+    Raises:
+        ValueError: numbers out of range, or an unknown method.
+    """
+
+    method: Literal["auto", "dense", "cholesky", "cg", "sgd", "sdd"] = "auto"
+    dense_pixels: int = 2500
+    cholesky_rays: int = 20_000
+    n_samples: int = 128
+    kept_samples: int = 16
+    batch: int = 4
+    tolerance: float = 0.02
+    max_iterations: int = 1000
+    preconditioner_rank: int = 256
+    image_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        least = {
+            "dense_pixels": 1,
+            "cholesky_rays": 1,
+            "n_samples": 2,
+            "kept_samples": 2,
+            "batch": 1,
+            "max_iterations": 1,
+            "preconditioner_rank": 0,
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        for name in ("tolerance", "image_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        methods = ("auto", *get_args(PosteriorMethod))
+        if self.method not in methods:
+            raise ValueError(f"method must be one of {', '.join(methods)}, got {self.method!r}")
+
+    def method_for(self, n_pixels: int, n_rays: int) -> PosteriorMethod:
+        """The method for an image of so many pixels and so many rays."""
+        if self.method != "auto":
+            return self.method
+        if n_pixels <= self.dense_pixels:
+            return "dense"
+        return "cholesky" if n_rays <= self.cholesky_rays else "cg"

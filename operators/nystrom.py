@@ -1,0 +1,77 @@
+"""The randomised Nyström approximation of a positive semidefinite map, and the preconditioner made from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from operators.linear_map import LinearMap
+
+
+@dataclass(frozen=True, eq=False)
+class NystromApproximation:
+    """A ≈ U diag(λ) Uᵀ of low rank, never above A beyond rounding.
+
+    Args:
+        vectors: U, (n, rank) float64 with orthonormal columns.
+        values: λ, (rank,) float64, descending, 0 or more.
+    """
+
+    vectors: Tensor
+    values: Tensor
+
+    def precondition(self, residual: Tensor, *, shift: float) -> Tensor:
+        """P⁻¹ r for A + shift · I: (*batch, *shape) -> (*batch, *shape), with n elements in `shape`.
+
+        P⁻¹ = (λ_min + shift) U (diag(λ) + shift)⁻¹ Uᵀ + (I − U Uᵀ) (arXiv 2110.02820): along U the map becomes a
+        multiple of the identity, and what U leaves out stays.
+        """
+        flat = residual.reshape(-1, len(self.vectors))
+        along = flat @ self.vectors
+        weight = (self.values[-1] + shift) / (self.values + shift) - 1
+        return (flat + (along * weight) @ self.vectors.mT).reshape(residual.shape)
+
+
+def nystrom_approximation(
+    linear_map: LinearMap,
+    rank: int,
+    *,
+    generator: torch.Generator,
+    rounding: float = torch.finfo(torch.float64).eps,
+    batch: int = 64,
+) -> NystromApproximation:
+    """Approximate a symmetric positive semidefinite map from its action on random vectors (arXiv 2110.02820).
+
+    Args:
+        linear_map: A, with in_shape equal to out_shape; handed float64.
+        rank: of the approximation, and the number of products with A; exact where it is the dimension.
+        generator: draws the test vectors, on its device.
+        rounding: relative, of a product with A. The shift that keeps the factorisation stable is scaled by it.
+        batch: vectors handed to A at a time; it bounds the memory.
+
+    Raises:
+        ValueError: a map that is not square, or a rank outside 1 to the dimension.
+        torch.linalg.LinAlgError: a map that is not positive semidefinite within `rounding`.
+    """
+    shape = linear_map.in_shape
+    n = math.prod(shape)
+    if shape != linear_map.out_shape:
+        raise ValueError(f"linear_map must be square, got {shape} to {linear_map.out_shape}")
+    if not 1 <= rank <= n:
+        raise ValueError(f"rank must be 1 to {n}, the map's dimension, got {rank}")
+    test = torch.randn(n, rank, generator=generator, dtype=torch.float64, device=generator.device)
+    test = torch.linalg.qr(test).Q
+    columns = torch.split(test.mT.reshape(rank, *shape), batch)
+    image = torch.cat([linear_map(part).reshape(len(part), n) for part in columns]).mT
+    shift = math.sqrt(n) * rounding * float(torch.linalg.matrix_norm(image, 2))
+    shifted = image + shift * test
+    gram = test.mT @ shifted
+    root = torch.linalg.cholesky((gram + gram.mT) / 2)
+    vectors, singular, _ = torch.linalg.svd(
+        torch.linalg.solve_triangular(root, shifted.mT, upper=False).mT, full_matrices=False
+    )
+    # The shift is taken off again; where that goes below zero, A has no eigenvalue that rounding would show.
+    return NystromApproximation(vectors, (singular.square() - shift).clamp(min=0))
