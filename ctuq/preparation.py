@@ -11,7 +11,7 @@ import torch
 from ctuq.config import Config
 from ctuq.errors import InputError
 from ctuq.scan import Scan
-from dip import PosteriorMethod, PosteriorSettings, UNet
+from dip import PosteriorMethod, PosteriorSettings, UNet, check_prior_kind
 from operators import ImageGrid
 
 _FLOAT32, _FLOAT64 = 4, 8
@@ -78,7 +78,22 @@ def _conflicts(config: Config, size: int) -> list[str]:
             "expected grid.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "
             "give it, or choose network.output=linear"
         )
-    if config.prior.kind == "tangent-kernel":
+    if config.prior.kind != "tangent-kernel":
+        try:
+            check_prior_kind(config.prior.kind, UNet(config.network, generator=torch.Generator()))
+        except ValueError as error:
+            problems.append(f"{error} (prior.kind)")
+        if config.fit.members > 1:
+            problems.append(
+                f"expected fit.members=1 with prior.kind={config.prior.kind}, which linearises one network, got "
+                f"{config.fit.members}: choose 1, or for small images prior.kind=tangent-kernel"
+            )
+    else:
+        if config.network.output != "sigmoid":
+            problems.append(
+                f"expected network.output=sigmoid with prior.kind=tangent-kernel, whose scale is the sigmoid's, got "
+                f"{config.network.output}: choose sigmoid, or prior.kind=isotropic"
+            )
         if config.posterior.method not in ("auto", "dense") or size**2 > config.posterior.dense_pixels:
             problems.append(
                 f"expected at most posterior.dense_pixels={config.posterior.dense_pixels} pixels and a dense posterior "
@@ -171,7 +186,7 @@ class _Cost:
         else:
             n_passes = 2 * n_rays + (2 * pixels if dense else 2 * self._products(method, config.posterior))
         if config.evidence.method == "tv-map":
-            n_passes += 2 * pixels
+            n_passes += 4 * pixels
         if config.evidence.method == "em":
             n_passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
         learning = config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3

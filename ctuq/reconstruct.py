@@ -35,7 +35,6 @@ from dip import (
     UNet,
     VarianceEstimate,
     calibrate,
-    check_prior_kind,
     fit,
     hold_out,
     learn,
@@ -187,11 +186,6 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
     # The first member is the one that a fit of one would have.
     purposes = ["network", *(f"network {number}" for number in range(1, config.fit.members))]
     members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
-    try:
-        if config.prior.kind != "tangent-kernel":
-            check_prior_kind(config.prior.kind, members[0])
-    except ValueError as error:
-        raise InputError(f"{error} (prior.kind)") from error
 
     def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
         watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
@@ -219,7 +213,7 @@ def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> 
             jacobians, problem.transform, found.image, relative_noise=problem.relative_noise, on_step=watch.step
         )
     return linearise(
-        jacobians[0],  # of one member: what it says of the others' mean is what it says of its own image
+        jacobians[0],
         problem.transform,
         found.image,
         kind=config.prior.kind,

@@ -2,7 +2,6 @@
 
 from dip.calibration import Calibration, calibrate
 from dip.conjugate_gradient_update import ConjugateGradientUpdate
-from dip.ensemble import Ensemble
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
 from dip.expectation_maximisation import (
     Estimate,
@@ -40,7 +39,7 @@ from dip.ray_factor import RayFactor
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
-from dip.tangent_kernel import TangentKernelModel, tangent_correlation, tangent_kernel
+from dip.tangent_kernel import TangentKernelModel, tangent_kernel
 from dip.total_variation_prior import TotalVariationPrior
 from dip.unet import UNet, UNetSettings
 from dip.weight_prior import (
@@ -57,7 +56,6 @@ __all__ = [
     "CholeskyUpdate",
     "ConjugateGradientUpdate",
     "DensePosterior",
-    "Ensemble",
     "Estimate",
     "EvidenceSettings",
     "ExpectationMaximisationSettings",
@@ -120,7 +118,6 @@ __all__ = [
     "representation_profile",
     "sensitivity_of",
     "smooth_correlation",
-    "tangent_correlation",
     "tangent_kernel",
     "temperature",
     "total_variation",

@@ -24,27 +24,17 @@ def log_evidence(covariance: RayCovariance, variances: Mapping[str, float], data
     Args:
         covariance: K.
         variances: θ, and lengths ℓ, by name.
-        data: (*batch, rays) float64; a batch shares one factorisation.
+        data: (rays,) float64.
 
     Returns:
-        The log densities, (*batch,), and (*batch, len(names)) float64.
+        The log density, a scalar, and (len(names),) float64.
     """
-    columns = data.reshape(-1, data.shape[-1]).mT
     factor = torch.linalg.cholesky(covariance.matrix(variances))
-    solved = torch.cholesky_solve(columns, factor)
-    constant = float(factor.diagonal().log().sum()) + 0.5 * len(columns) * math.log(2 * math.pi)
-    value = -0.5 * (columns * solved).sum(0) - constant
+    solved = torch.cholesky_solve(data[:, None], factor)[:, 0]
+    constant = float(factor.diagonal().log().sum()) + 0.5 * len(data) * math.log(2 * math.pi)
     # ∂/∂θ_i = ½ (αᵀ K_i α − tr K⁻¹ K_i), α = K⁻¹ y
-    inverse = torch.cholesky_inverse(factor)
-    slopes = {name: torch.zeros_like(value) for name in covariance.names}
-    for term in covariance.terms(variances):
-        share = (solved * (term.matrix @ solved)).sum(0) - (inverse * term.matrix).sum()
-        for name, power in term.slopes.items():
-            slopes[name] += power * term.coefficient * share
-    for name, d in covariance.diagonals.items():
-        slopes[name] = variances[name] * (solved.square().mT @ d - inverse.diagonal() @ d)
-    batch = data.shape[:-1]
-    return value.reshape(batch), 0.5 * torch.stack(list(slopes.values()), dim=-1).reshape(*batch, len(slopes))
+    weight = 0.5 * (torch.cholesky_inverse(factor) - torch.outer(solved, solved))
+    return -0.5 * (data @ solved) - constant, _slopes(covariance, variances, weight)
 
 
 def log_predictive(

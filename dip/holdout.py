@@ -66,7 +66,13 @@ def hold_out(
     n_views, n_detectors = sinogram_shape
     sets = torch.zeros(n_sets, n_views, n_detectors, dtype=torch.bool)
     if n_views >= _FEWEST_VIEWS:
-        n_places = n_sets * max(2, round(fraction * n_views))
+        n_held = min(max(2, round(fraction * n_views)), n_views // (2 * n_sets))
+        if n_held < 2:
+            raise ValueError(
+                f"expected at least 2 views to hold out for each of {n_sets} sets, and at most half of all, got "
+                f"{n_views} views: have fewer members"
+            )
+        n_places = n_sets * n_held
         places = (torch.arange(n_places) + torch.rand((), generator=generator)) * n_views / n_places
         views = places.long().clamp(max=n_views - 1)  # the last may be rounded up, out of the scan
         for number in range(n_sets):

@@ -211,6 +211,8 @@ def _learn_by_sampling(
 def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout) -> float:
     """Chi-square per choosing ray given the rays that its member fitted: the factor that the variances lack.
 
+    Of an ensemble it is a little too large: the residuals are single members', and their mean's are smaller.
+
     Two rays that came out just as expected are counted in, so that very few rays cannot move it far.
     """
     rays = torch.nonzero(~holdout.judges.reshape(-1))[:, 0]

@@ -196,7 +196,7 @@ def linearise(
         ValueError: a kind of prior that the network has no use for.
     """
     rows = ray_jacobian(jacobian, transform, on_step=on_step)
-    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows))
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows, relative_noise.reshape(-1)))
     matrix = transform.matrix()
     grams = {
         **gram_matrices(rows, groups),

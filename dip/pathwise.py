@@ -122,7 +122,7 @@ def conditioned_draw(update: PathwiseUpdate, n: int, *, generator: torch.Generat
     return update(latent.to(device), noise.to(device))
 
 
-def updated_by_dual(rays: WhitenedRays, latent: Tensor, noise: Tensor, dual: Tensor, *, passes: int) -> Update:
+def updated_by_dual(rays: WhitenedRays, latent: Tensor, white: Tensor, dual: Tensor, *, passes: int) -> Update:
     """The update u' = u + Φᵀβ from a solution β of (I + ΦΦᵀ)β = R⁻¹ε − Φ u.
 
     It is checked by Φ u' = R⁻¹ε − β, which an exact β fulfils. The mismatch is reported relative to R⁻¹ε. Along a
@@ -133,14 +133,14 @@ def updated_by_dual(rays: WhitenedRays, latent: Tensor, noise: Tensor, dual: Ten
     Args:
         rays: Φ.
         latent: u, (n, *latent).
-        noise: R⁻¹ε, (n, *rays) float64.
+        white: R⁻¹ε, (n, *rays) float64.
         dual: β, (n, *rays) float64.
         passes: spent on β for each draw.
     """
     moved = latent.double() + rays.adjoint(dual)
     images = rays.image(moved)
-    mismatch = noise - dual - rays.project(images.double())
-    return Update(moved, images, relative_norm(mismatch, noise), passes + 2)
+    mismatch = white - dual - rays.project(images.double())
+    return Update(moved, images, relative_norm(mismatch, white), passes + 2)
 
 
 def relative_norm(part: Tensor, whole: Tensor) -> Tensor:

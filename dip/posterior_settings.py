@@ -22,13 +22,15 @@ class PosteriorSettings:
         n_samples: drawn for the deviation where it is not exact.
         kept_samples: drawn to be kept.
         batch: vectors taken through the network at a time; it bounds the memory.
-        tolerance: relative residual of a sample's equations at which it is good enough; a bound on the sample's error
-            in units of the deviation. The passes' rounding alone may come to a hundredth.
+        tolerance: relative residual of a sample's equations at which it is good enough. It bounds the sample's error in
+            units of the deviation, root mean square over as many directions as there are rays; in a single one it may
+            be the root of their number times that. The passes' rounding alone may come to a hundredth.
         max_iterations: of "cg" and "sgd", two passes each for every sample; sweeps over the rays of "sdd".
         preconditioner_rank: of "cg", two passes each, once; 0 for none.
         image_temperature: the image's posterior variances are multiplied by it; 1 is Bayes' rule. Below 1 the posterior
             is cold (arXiv 2002.02405): nearer to the truth where the fit, which stops early and knows total variation,
             is better than its linear model can be. Rays cannot tell: it is for images with a known truth to say.
+            The posterior's own noise is scaled with it: rays given to `observing` must have theirs scaled too.
 
     Raises:
         ValueError: numbers out of range, or an unknown method.

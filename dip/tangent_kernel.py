@@ -24,18 +24,18 @@ _HYPERPRIORS = {"network": LogNormal(3.0, 0.7), "flat": LogNormal(0.01, 2.0), "p
 
 @dataclass(frozen=True)
 class TangentKernelModel:
-    """The rays under x ~ N(x̂, θ₁ D R D + θ₂ R + τ² I), with R the normalised tangent kernel of an ensemble.
+    """The rays under x ~ N(x̂, θ₁ S R S + θ₂ R + τ² I), with R the normalised tangent kernel of an ensemble.
 
     J Jᵀ (the neural tangent kernel, arXiv 1806.07572) says which pixels the network moves together, and its diagonal
     how far, which depends on the size of activations more than on what is known of a pixel: on KMNIST, with its
-    diagonal taken out and the slope D of the sigmoid put in its place, the density of the truth rose by half a nat a
-    pixel. A saturated pixel may be wrong all the same, the more so beside one that is not: D is at least a share of the
+    diagonal taken out and the slope S of the sigmoid put in its place, the density of the truth rose by half a nat a
+    pixel. A saturated pixel may be wrong all the same, the more so beside one that is not: S is at least a share of the
     largest slope around, and hence the second term. Means over members' kernels are better than one member's.
 
     Args:
         transform: A.
-        kernels: pixel covariances by name, each (row · col, row · col) float64: "network" (D R D), with a sigmoid
-            output "flat" (R), and "pixels" (white).
+        kernels: pixel covariances by name, each (row · col, row · col) float64: "network" (S R S), "flat" (R) and
+            "pixels" (white).
         covariance: of all rays, variances named after the kernels, and "noise".
         hyperprior: of the variances.
     """
@@ -77,28 +77,32 @@ def tangent_kernel(
     Args:
         jacobians: J of every member of the ensemble.
         transform: A, image (row, col) -> (angle, detector).
-        image: their mean, (row, col); with a sigmoid output, from 0 to 1.
+        image: their mean, (row, col), from 0 to 1.
         relative_noise: (angle, detector) float64, variance of every ray's noise up to a factor that is learned.
         on_step: called as (members done, members).
+
+    Raises:
+        ValueError: networks without a sigmoid output, whose slope is the kernel's scale.
     """
+    if jacobians[0].network.settings.output != "sigmoid":
+        raise ValueError("expected networks with a sigmoid output, got linear ones: try a prior of the weights")
     total = torch.zeros(image.numel(), image.numel(), dtype=torch.float64, device=image.device)
     for done, jacobian in enumerate(jacobians):
         total += tangent_correlation(jacobian) / len(jacobians)
         if on_step is not None:
             on_step(done + 1, len(jacobians))
-    kernels = {"network": total}
-    if jacobians[0].network.settings.output == "sigmoid":
-        reach = _slope(image).reshape(-1).double()
-        kernels = {"network": reach[:, None] * total * reach, "flat": total}
-    kernels["pixels"] = torch.eye(image.numel(), dtype=torch.float64, device=image.device)
+    reach = _slope(image).reshape(-1).double()
+    kernels = {
+        "network": reach[:, None] * total * reach,
+        "flat": total,
+        "pixels": torch.eye(image.numel(), dtype=torch.float64, device=image.device),
+    }
     matrix = torch.as_tensor(transform.matrix().toarray()).to(total)
     covariance = RayCovariance(
         {name: matrix @ kernel @ matrix.mT for name, kernel in kernels.items()},
         {"noise": relative_noise.reshape(-1)},
     )
-    return TangentKernelModel(
-        transform, kernels, covariance, LogNormalPrior({name: _HYPERPRIORS[name] for name in kernels})
-    )
+    return TangentKernelModel(transform, kernels, covariance, LogNormalPrior(_HYPERPRIORS))
 
 
 def _slope(image: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Reconstruct KMNIST images as arXiv 2203.00479 does, and hold the error bars against the truth; writes JSON.
 
-python tests/benchmarks/kmnist.py [--split test] [--images 10] [--angles 5 10 20 30] [--noise 0.05 0.1]
+python -m tests.benchmarks.kmnist [--split test] [--images 10] [--angles 5 10 20 30] [--noise 0.05 0.1]
 
 One JSON file for every setting of angles and noise. 28x28 pixels in [0, 1], parallel beam, angles uniform in
 [0°, 180°), 41 detector pixels over ±14√2, white noise with a deviation of `noise` times the mean line integral, drawn

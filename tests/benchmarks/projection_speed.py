@@ -1,6 +1,6 @@
 """Time one batched projection against ASTRA's own CPU projector called image by image; writes a table and JSON.
 
-python tests/benchmarks/projection_speed.py [--repeats 40]
+python -m tests.benchmarks.projection_speed [--repeats 40]
 """
 
 from __future__ import annotations

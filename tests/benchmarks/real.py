@@ -1,6 +1,6 @@
 """Real scans at 128x128 from a few views, against FBP, CGLS and the reference from all views; writes a table and JSON.
 
-python tests/benchmarks/real.py [--scans ta tb lotus] [--seed 0]
+python -m tests.benchmarks.real [--scans ta tb lotus] [--seed 0]
 
 The reference is the organisers' (HTC 2022) or the authors' (lotus) filtered back-projection from all views, averaged
 over each of our pixels. Everything is at its default but the grid's size and the angle step.

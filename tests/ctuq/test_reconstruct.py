@@ -33,6 +33,14 @@ QUICK = (
 )
 
 
+KERNEL = (
+    "fit.members=2",
+    "prior.kind=tangent-kernel",
+    "network.output=sigmoid",
+    "grid.largest_attenuation=1.2",
+)
+
+
 def disc_scan(
     *,
     n_views: int = 30,
@@ -177,6 +185,7 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
         ("evidence.method=tv-map", "prior.kind=filter-gp"),
         ("evidence.max_rays=100",),
         ("network.output=sigmoid", "grid.largest_attenuation=1.2"),
+        KERNEL,
     ],
 )
 def test_every_way_of_learning_gives_finite_positive_error_bars(overrides: tuple[str, ...]) -> None:
@@ -184,6 +193,41 @@ def test_every_way_of_learning_gives_finite_positive_error_bars(overrides: tuple
     assert result.std.isfinite().all()
     assert (result.std > 0).all()
     assert math.isfinite(result.calibration.chi_square)
+
+
+def test_members_images_are_averaged_and_no_judging_view_reaches_their_verdict() -> None:
+    plain = run(*KERNEL)
+    judging = plain.calibration.angles_rad
+    spoiled = run(*KERNEL, scan=disc_scan(spoiled_rad=judging))
+    for name in ("variance_network", "variance_flat", "variance_noise", "chosen_step"):
+        assert spoiled.diagnostics[name] == plain.diagnostics[name]
+    assert spoiled.calibration.chi_square > 10 * plain.calibration.chi_square
+    assert not torch.equal(spoiled.image, plain.image)
+    assert not torch.equal(plain.image, run(*KERNEL, "fit.members=1").image)
+
+
+def test_a_cold_posterior_scales_the_error_bars_and_says_so() -> None:
+    bayes, cold = run(*KERNEL), run(*KERNEL, "posterior.image_temperature=0.25")
+    torch.testing.assert_close(cold.std, bayes.std / 2)
+    torch.testing.assert_close(cold.samples - cold.image, (bayes.samples - bayes.image) / 2, atol=1e-6, rtol=1e-4)
+    assert cold.calibration.chi_square == bayes.calibration.chi_square
+    assert any("posterior.image_temperature=0.25" in note for note in cold.provenance.notes)
+    assert not any("image_temperature" in note for note in bayes.provenance.notes)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("fit.members=2",), "expected fit.members=1 with prior.kind=isotropic"),
+        ((*KERNEL, "network.output=linear"), "expected network.output=sigmoid with prior.kind=tangent-kernel"),
+        ((*KERNEL, "posterior.method=cg"), "and a dense posterior"),
+        ((*KERNEL, "posterior.dense_pixels=100"), "at most posterior.dense_pixels=100 pixels"),
+        ((*KERNEL, "evidence.method=em"), "expected evidence.method=held-out with prior.kind=tangent-kernel"),
+    ],
+)
+def test_settings_that_cannot_go_together_are_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(*overrides)
 
 
 def test_a_prior_that_the_network_cannot_have_is_refused_before_the_fit() -> None:

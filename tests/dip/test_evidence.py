@@ -81,14 +81,6 @@ def conditional(matrix: Tensor, held_out: Tensor) -> Tensor:
     return matrix[h][:, h] - matrix[h][:, f] @ gain
 
 
-def test_log_evidence_of_several_data_is_that_of_each() -> None:
-    data = randn(2, 3, N)
-    value, gradient = log_evidence(covariance(), VARIANCES, data)
-    assert (value.shape, gradient.shape) == ((2, 3), (2, 3, len(VARIANCES)))
-    alone = log_evidence(covariance(), VARIANCES, data[1, 2])
-    torch.testing.assert_close((value[1, 2], gradient[1, 2]), alone)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_log_predictive_is_the_conditional_normal_and_a_share_of_the_evidence(share: float) -> None:
     rays, residuals, data, logs = covariance(), randn(2, N), randn(N, seed=1), open_logs()

@@ -19,13 +19,14 @@ def views_of(rays: torch.Tensor) -> list[int]:
 @given(
     n_views=st.integers(1, 90),
     n_detectors=st.integers(1, 30),
-    n_members=st.integers(1, 4),
+    n_members=st.integers(1, 12),
     share=st.floats(0.02, 0.5),
     seed=st.integers(0, 99),
 )
 def test_no_ray_is_held_out_twice(n_views: int, n_detectors: int, n_members: int, share: float, seed: int) -> None:
     fraction = share / (n_members + 1)
     assume(n_views >= 24 or round(fraction * n_views * n_detectors) >= 2)
+    assume(n_views < 24 or 2 * (n_members + 1) * max(2, round(fraction * n_views)) <= n_views)
     held = hold_out((n_views, n_detectors), fraction, n_members=n_members, generator=generator(seed))
     assert int((held.chooses.sum(dim=0) + held.judges).max()) == 1
     assert torch.equal(held.fitted, ~held.chooses & ~held.judges)
@@ -79,3 +80,9 @@ def test_fraction_out_of_range_is_refused(fraction: float) -> None:
 def test_too_few_rays_to_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="of 10 rays is fewer than 2"):
         hold_out((2, 5), 0.1, generator=generator())
+
+
+@pytest.mark.parametrize(("n_members", "fraction"), [(12, 0.03), (6, 0.05)])
+def test_more_than_half_of_the_views_are_not_held_out(n_members: int, fraction: float) -> None:
+    with pytest.raises(ValueError, match="at most half of all, got 24 views: have fewer members"):
+        hold_out((24, 5), fraction, n_members=n_members, generator=generator())

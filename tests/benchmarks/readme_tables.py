@@ -1,0 +1,94 @@
+"""Put the figures of results/*.json into README.md's tables: python -m tests.benchmarks.readme_tables.
+
+A table stands between the comment <!-- figures: NAME --> and the next empty line but one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.environment import RESULTS
+
+README = Path(__file__).parents[2] / "README.md"
+SCANS = {"ta": "HTC 2022 ta", "tb": "HTC 2022 tb", "lotus": "lotus"}
+ANGLES, NOISE_PERCENT = (5, 10, 20, 30), (5, 10)
+
+
+def results(name: str) -> dict[str, Any]:
+    """One file of results."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def _header(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
+
+
+def real() -> list[str]:
+    """One row a scan."""
+    rows = [
+        _header(
+            "scan",
+            "views",
+            "correlation: ctuq / FBP / CGLS",
+            "chi-square per ray",
+            "coverage 95 % of held-out rays",
+            "of pixels",
+            "rms z of pixels",
+            "seconds",
+        )
+    ]
+    for name, title in SCANS.items():
+        r = results("real")["scans"][name]
+        rows.append(
+            f"| {title} | {r['views']} | {r['correlation']:.4f} / {r['correlation_fbp']:.4f} / "
+            f"{r['correlation_cgls_15']:.4f} | {r['chi_square_per_ray']:.2f} | {100 * r['coverage_95']:.1f} % | "
+            f"{100 * r['image_coverage_95']:.1f} % | {r['image_rms_z']:.2f} | {r['seconds']:.0f} |"
+        )
+    return rows
+
+
+def kmnist() -> list[str]:
+    """One row a setting, means over its images."""
+    rows = [
+        _header(
+            "angles, noise",
+            "images",
+            "PSNR (dB)",
+            "rms z",
+            "coverage 50 / 90 / 95 %",
+            "joint log-likelihood a pixel",
+            "rank correlation",
+            "held-out chi-square",
+        )
+    ]
+    for angles in ANGLES:
+        for percent in NOISE_PERCENT:
+            found = results(f"kmnist_{angles}_{percent}")
+            m = found["mean"]
+            coverage = " / ".join(f"{100 * m[f'coverage_{level}']:.1f}" for level in (50, 90, 95))
+            rows.append(
+                f"| {angles}, {percent} % | {len(found['images'])} | {m['psnr_db']:.2f} | {m['rms_z']:.2f} | "
+                f"{coverage} | {m['joint_log_likelihood']:.2f} | {m['rank_correlation']:.2f} | "
+                f"{m['held_out_chi_square']:.2f} |"
+            )
+    return rows
+
+
+def main() -> None:
+    """Rewrite README.md."""
+    text = README.read_text(encoding="utf-8")
+    for name, rows in {"real": real(), "kmnist": kmnist()}.items():
+        marker = f"<!-- figures: {name} -->\n\n"
+        table = "\n".join(rows)
+        text, n = re.subn(rf"{re.escape(marker)}(\|.*\n)+", lambda _, m=marker, t=table: f"{m}{t}\n", text)  # type: ignore[misc]
+        if n != 1:
+            raise ValueError(f"expected one table after {marker.strip()} in README.md, got {n}")
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
