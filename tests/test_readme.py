@@ -121,7 +121,7 @@ def test_make_targets_exist() -> None:
 
 def test_files_that_are_linked_or_run_exist() -> None:
     linked = set(re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)\)", TEXT))
-    run = set(re.findall(r"python (tests/\S+\.py)", TEXT))
+    run = {f"{module.replace('.', '/')}.py" for module in re.findall(r"python -m (tests\.[\w.]+)", TEXT)}
     assert linked
     assert run
     assert [name for name in linked | run if not (ROOT / name).exists()] == []
