@@ -9,6 +9,7 @@ over each of our pixels. Everything is at its default but the grid's size and th
 from __future__ import annotations
 
 import argparse
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -109,6 +110,7 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, object]:
         "rank_correlation_error_std": _rank_correlation(error.abs(), found.std[disc]),
         "median_std_per_mm": float(found.std[disc].median()),
         "largest_std_per_mm": float(found.std.max()),
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,  # of all scans so far
         "seconds": sum(found.provenance.stage_seconds.values()),
         "stage_seconds": dict(found.provenance.stage_seconds),
         "diagnostics": dict(found.diagnostics),
