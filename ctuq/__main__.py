@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         # A saturated sigmoid's gradients underflow, and processors take many times longer over such numbers.
         torch.set_flush_denormal(True)
-        app(args=None if arguments is None else list(arguments), prog_name="ctuq")
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="ctuq")
+        finally:
+            torch.set_flush_denormal(False)  # who called this from Python has numbers of their own
     except KeyboardInterrupt:
         print("ctuq: interrupted: nothing was written", file=sys.stderr)
         return INTERRUPTED
