@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ctuq.beware import beware
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.network_input import network_input
 from ctuq.preparation import prepare, require_feasible
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
+from ctuq.stage_watch import OnStep, StageWatch
 from dip import (
     Calibration,
     Fit,
@@ -27,8 +28,6 @@ from dip import (
     Learned,
     NetworkJacobian,
     Posterior,
-    PosteriorMethod,
-    PosteriorSettings,
     RayModel,
     Samples,
     TangentKernelModel,
@@ -44,8 +43,6 @@ from dip import (
     temperature,
 )
 from operators import RayTransform
-
-OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
 _LIBRARIES = ("ctuq", "torch", "numpy", "scipy", "astra-toolbox", "h5py")
 
@@ -71,7 +68,7 @@ def reconstruct(
         CtuqError: a covariance that is singular in float64.
     """
     config = config or Config()
-    watch = _Watch(on_step)
+    watch = StageWatch(on_step)
     if not scan.sinogram.any():
         raise InputError("expected line integrals, got zeros everywhere: is this the right row, and not an air scan?")
     require_feasible(scan, config)
@@ -115,35 +112,6 @@ class _Result:
     calibration: Calibration
 
 
-class _Watch:
-    """Times stages and passes their steps on."""
-
-    def __init__(self, on_step: OnStep | None) -> None:
-        self.start_time = datetime.now(UTC)
-        self.seconds: dict[str, float] = {}
-        self._on_step = on_step
-        self._stage = ""
-        self._complete = False
-
-    def stage(self, name: str) -> _Watch:
-        self._stage = name
-        return self
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-        self.step(0, 1)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self.seconds[self._stage] = time.perf_counter() - self._entered
-        if kind is None and not self._complete:  # a search may end before its limit
-            self.step(1, 1)
-
-    def step(self, done: int, total: int, info: Mapping[str, float] | None = None) -> None:
-        self._complete = done == total
-        if self._on_step is not None:
-            self._on_step(self._stage, done, total, info or {})
-
-
 def _generators(scan_name: str, seed: int) -> Callable[[str], torch.Generator]:
     """One stream of random numbers for each purpose, so that drawing more for one changes no other."""
 
@@ -182,7 +150,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
     )
 
 
-def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
+def _fit(problem: _Problem, config: Config, watch: StageWatch) -> Fit:
     # The first member is the one that a fit of one would have.
     purposes = ["network", *(f"network {number}" for number in range(1, config.fit.members))]
     members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
@@ -202,7 +170,7 @@ def _fit(problem: _Problem, config: Config, watch: _Watch) -> Fit:
     )
 
 
-def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> RayModel:
+def _linearise(problem: _Problem, found: Fit, config: Config, watch: StageWatch) -> RayModel:
     batch, floor = config.posterior.batch, config.prior.slope_floor
     jacobians = [
         NetworkJacobian(network, start, batch=batch, slope_floor=floor)
@@ -223,7 +191,7 @@ def _linearise(problem: _Problem, found: Fit, config: Config, watch: _Watch) -> 
     )
 
 
-def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch: _Watch) -> tuple[Learned, float]:
+def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch) -> tuple[Learned, float]:
     """Variances of all terms, and the factor by which the choosing rays then scaled them."""
     learned = learn(
         model,
@@ -240,7 +208,7 @@ def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch
 
 
 def _infer(
-    problem: _Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: _Watch
+    problem: _Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: StageWatch
 ) -> _Result:
     """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
     judges = problem.holdout.judges.reshape(-1)
@@ -274,7 +242,7 @@ def _assemble(
     result: _Result,
     config: Config,
     seed: int,
-    watch: _Watch,
+    watch: StageWatch,
 ) -> Reconstruction:
     scale = problem.scale
     std = result.estimate.variance.sqrt()
@@ -293,6 +261,7 @@ def _assemble(
         "evidence_converged": float(learned.converged),
         **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
     }
+    method = config.posterior.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
     noise = learned.variances["noise"] + learned.variances.get("representation", 0.0)
     return Reconstruction(
         image=result.posterior.mean.float().cpu(),
@@ -303,7 +272,7 @@ def _assemble(
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
         posterior=result.posterior,
-        provenance=_provenance(scan, config, seed, watch, _notes(learned, residual, problem, config.posterior)),
+        provenance=_provenance(scan, config, seed, watch, beware(learned, residual, method, config.posterior)),
         diagnostics=diagnostics,
         fit_steps=found.steps,
         fit_loss=found.loss * scale,
@@ -311,39 +280,7 @@ def _assemble(
     )
 
 
-# What to try where samples by a method did not reach the tolerance.
-_ALTERNATIVES: dict[PosteriorMethod, str] = {
-    "cholesky": "posterior.method=dense, which is exact",
-    "cg": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
-    "sgd": "posterior.method=cg, or a larger posterior.max_iterations",
-    "sdd": "posterior.method=cholesky or cg, or a larger posterior.max_iterations",
-}
-
-
-def _notes(learned: Learned, residual: float, problem: _Problem, settings: PosteriorSettings) -> tuple[str, ...]:
-    notes = []
-    if residual > settings.tolerance:
-        method = settings.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
-        notes.append(
-            f"expected samples whose equations are solved to posterior.tolerance={settings.tolerance:g}, got "
-            f"{residual:.2g} with posterior.method={method}: take the deviation as no better known, or try "
-            f"{_ALTERNATIVES[method]}"
-        )
-    if settings.image_temperature != 1:
-        notes.append(
-            f"the deviations were multiplied by {math.sqrt(settings.image_temperature):.2g} after held-out rays had "
-            f"judged them (posterior.image_temperature={settings.image_temperature:g}): believe them as far as images "
-            "with a known truth bear that factor out"
-        )
-    if not learned.converged:
-        notes.append(
-            f"the variances were still improving after {learned.evaluations} evaluations: try a larger "
-            "evidence.max_evaluations"
-        )
-    return tuple(notes)
-
-
-def _provenance(scan: Scan, config: Config, seed: int, watch: _Watch, notes: tuple[str, ...]) -> Provenance:
+def _provenance(scan: Scan, config: Config, seed: int, watch: StageWatch, notes: tuple[str, ...]) -> Provenance:
     return Provenance(
         scan_name=scan.name,
         input_path=scan.file_name,

@@ -18,7 +18,7 @@ from ctuq.whole_file import written_whole
 _MEANINGS = {
     "chosen_step": "training steps that the held-out rays chose",
     "tv_weight": "weight of total variation that they chose",
-    "misfit_floor": "misfit below which the fit was stopped (inf: held-out rays decided alone)",
+    "misfit_floor": "white share of the misfit that they chose (inf: least squares)",
     "image_scale_per_mm": "image in units of, 1/mm",
     "n_variance_samples": "samples behind the deviation (0: exact)",
     "worst_sample_residual": "largest relative residual of a sample's solve",
@@ -29,7 +29,9 @@ _MEANINGS = {
     "variance_smooth": "variance of errors that rays of one view share",
     "variance_representation": "variance of representation errors",
     "variance_pixels": "variance of a pixel beyond the network",
-    "variance_weights": "variance of the weights",
+    "variance_all": "variance of the network's weights",
+    "variance_network": "variance of the networks' tangent kernel",
+    "variance_flat": "variance of the kernel without the sigmoid's slope",
 }
 
 

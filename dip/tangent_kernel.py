@@ -31,6 +31,7 @@ class TangentKernelModel:
     diagonal taken out and the slope S of the sigmoid put in its place, the density of the truth rose by half a nat a
     pixel. A saturated pixel may be wrong all the same, the more so beside one that is not: S is at least a share of the
     largest slope around, and hence the second term. Means over members' kernels are better than one member's.
+    Errors of the rays are white: this is no model of scans whose views disagree.
 
     Args:
         transform: A.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctuq import preparation
+from ctuq import preparation, report
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.reconstruct import reconstruct
@@ -292,3 +292,8 @@ def test_every_stage_begins_and_ends() -> None:
     )
     assert list(told) == ["fit", "linearise", "evidence", "posterior"]
     assert all(steps[0][0] == 0 and steps[-1][0] == steps[-1][1] for steps in told.values())
+
+
+@pytest.mark.parametrize("overrides", [(), KERNEL])
+def test_the_report_says_what_every_number_means(overrides: tuple[str, ...]) -> None:
+    assert set(run(*overrides).diagnostics) <= set(report._MEANINGS)

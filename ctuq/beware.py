@@ -1,0 +1,45 @@
+"""What a user must know before believing a result."""
+
+from __future__ import annotations
+
+import math
+
+from dip import Learned, PosteriorMethod, PosteriorSettings
+
+# What to try where samples by a method did not reach the tolerance.
+_ALTERNATIVES: dict[PosteriorMethod, str] = {
+    "cholesky": "posterior.method=dense, which is exact",
+    "cg": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
+    "sgd": "posterior.method=cg, or a larger posterior.max_iterations",
+    "sdd": "posterior.method=cholesky or cg, or a larger posterior.max_iterations",
+}
+
+
+def beware(learned: Learned, residual: float, method: PosteriorMethod, settings: PosteriorSettings) -> tuple[str, ...]:
+    """Warnings that go with a result, the most important first.
+
+    Args:
+        learned: the variances.
+        residual: the worst relative residual of a sample.
+        method: that drew the samples.
+        settings: of the posterior.
+    """
+    notes = []
+    if residual > settings.tolerance:
+        notes.append(
+            f"expected samples whose equations are solved to posterior.tolerance={settings.tolerance:g}, got "
+            f"{residual:.2g} with posterior.method={method}: take the deviation as no better known, or try "
+            f"{_ALTERNATIVES[method]}"
+        )
+    if settings.image_temperature != 1:
+        notes.append(
+            f"the deviations were multiplied by {math.sqrt(settings.image_temperature):.2g} after held-out rays had "
+            f"judged them (posterior.image_temperature={settings.image_temperature:g}): believe them as far as images "
+            "with a known truth bear that factor out"
+        )
+    if not learned.converged:
+        notes.append(
+            f"the variances were still improving after {learned.evaluations} evaluations: try a larger "
+            "evidence.max_evaluations"
+        )
+    return tuple(notes)
