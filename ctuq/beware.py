@@ -10,8 +10,8 @@ from dip import Learned, PosteriorMethod, PosteriorSettings
 _ALTERNATIVES: dict[PosteriorMethod, str] = {
     "cholesky": "posterior.method=dense, which is exact",
     "cg": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
-    "sgd": "posterior.method=cg, or a larger posterior.max_iterations",
-    "sdd": "posterior.method=cholesky or cg, or a larger posterior.max_iterations",
+    "sgd": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cg",
+    "sdd": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
 }
 
 

@@ -15,7 +15,7 @@ from dip import PosteriorMethod, PosteriorSettings, UNet, check_prior_kind
 from operators import ImageGrid
 
 _FLOAT32, _FLOAT64 = 4, 8
-_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 1000}  # of a sample, as scans took; sgd takes what it is given
+_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 60}  # of a sample, as scans took
 _SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
 
 
@@ -197,7 +197,7 @@ class _Cost:
     def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:
         """Products with A F or its adjoint behind all samples, by the steps that scans took."""
         steps = min(_STEPS.get(method, 0), settings.max_iterations)
-        once = 2 * settings.preconditioner_rank if method == "cg" else 0
+        once = 2 * settings.preconditioner_rank if method in ("cg", "sgd") else 0
         return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
 
 

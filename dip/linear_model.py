@@ -153,16 +153,20 @@ class LinearModel:
         generator: torch.Generator,
     ) -> PathwiseUpdate:
         tolerance, iterations = settings.tolerance, settings.max_iterations
+        rank, batch = settings.preconditioner_rank, settings.batch
         if method == "cg":
-            rank = settings.preconditioner_rank
             return ConjugateGradientUpdate(
-                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.batch
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=batch
             )
         if method == "sgd":
-            return SampleThenOptimiseUpdate(rays, tolerance=tolerance, iterations=iterations, generator=generator)
+            return SampleThenOptimiseUpdate(
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=batch
+            )
         if method == "sdd":
             white = rays.whiten_covariance(self.covariance.matrix(variances))
-            return StochasticDualDescentUpdate(rays, white, tolerance=tolerance, sweeps=iterations, generator=generator)
+            return StochasticDualDescentUpdate(
+                rays, white, tolerance=tolerance, sweeps=iterations, rank=rank, generator=generator
+            )
         return self._cholesky(rays, variances, tolerance=tolerance)
 
     def _cholesky(self, rays: WhitenedRays, variances: Mapping[str, float], *, tolerance: float) -> CholeskyUpdate:
