@@ -30,7 +30,6 @@ from dip import (
     Posterior,
     RayModel,
     Samples,
-    TangentKernelModel,
     UNet,
     VarianceEstimate,
     calibrate,
@@ -201,7 +200,7 @@ def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch
         floors=config.prior.floors,
         settings=config.evidence,
         generator=problem.seeds("evidence"),
-        on_step=lambda done, total, value: watch.step(done, total, {"log_density": value}),
+        on_step=watch.step,
     )
     factor = temperature(model, found, learned, problem.holdout)
     return learned.scaled(factor, config.prior.floors), factor
@@ -223,10 +222,7 @@ def _infer(
     # A posterior whose prior and noise are both scaled is scaled itself.
     physical = learned.scaled(config.posterior.image_temperature * problem.scale**2, {}).variances
     mean = found.full_image * problem.scale
-    if isinstance(model, TangentKernelModel):
-        posterior: Posterior = model.posterior(physical, mean)
-    else:
-        posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
+    posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
     watch.step(2, 4)
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))

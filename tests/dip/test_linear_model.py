@@ -95,7 +95,8 @@ def test_weight_draws_have_the_posteriors_covariance(kind: PriorKind) -> None:
     exact = conditioned(root @ root.mT, seen, rest)
     # Along some directions, those that the rays see best among them.
     directions = torch.cat([randn(4, len(weights)), seen[:4]])
-    draws = linear.weight_draws(v, n, generator=generator(8)) @ directions.mT
+    factor = torch.linalg.cholesky(linear.covariance.matrix(v))
+    draws = linear.weight_draws(v, factor, n, generator=generator(8)) @ directions.mT
     assert float(standard_scores(draws, directions @ exact @ directions.mT).abs().max()) < 5
 
 
