@@ -66,9 +66,9 @@ class TangentKernelModel:
         n: int,  # noqa: ARG002
         *,
         generator: torch.Generator,  # noqa: ARG002
-    ) -> None:
+    ) -> float | None:
         """None: the kernel is normalised and a mean over members, so that no network's weights belong to its draws."""
-        return
+        return None
 
     def posterior(
         self,
