@@ -15,6 +15,7 @@ _MOMENTUM = 0.9
 _AVERAGED = 100  # the average reaches back over a hundredth of all steps, as in 2310.20581
 _PROBED = 8  # blocks whose curvature bounds the step
 _SWEEPS_A_CHECK = 10  # a check costs as much as a sweep
+_SHARE = 0.5  # of the tolerance to stop at: the rest is for rounding of the passes, which the matrix does not show
 
 
 class StochasticDualDescentUpdate:
@@ -112,7 +113,7 @@ class StochasticDualDescentUpdate:
             average += newest * (point - average)
             if step % (_SWEEPS_A_CHECK * steps_a_sweep) == 0:
                 left = self._preconditioner.power(data - average @ self._matrix, 0.5)
-                if bool((relative_norm(left, noise) <= self.tolerance).all()):
+                if bool((relative_norm(left, noise) <= _SHARE * self.tolerance).all()):
                     break
         return self._preconditioner.power(average, -0.5)
 
