@@ -6,16 +6,28 @@ import math
 
 from dip import Learned, PosteriorMethod, PosteriorSettings
 
+# At 1 network and linearisation have nothing in common, which is where scans usually are: most of the weights that the
+# rays leave open do nothing to first order, and much to the second. Held-out rays judge the linear model all the same.
+# Beyond, its images move further than the network's own.
+_LINEARISATION_ERROR_UP_TO = 1.5
+
 # What to try where samples by a method did not reach the tolerance.
 _ALTERNATIVES: dict[PosteriorMethod, str] = {
     "cholesky": "posterior.method=dense, which is exact",
     "cg": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
-    "sgd": "posterior.method=cg, or a larger posterior.max_iterations",
-    "sdd": "posterior.method=cholesky or cg, or a larger posterior.max_iterations",
+    "sgd": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cg",
+    "sdd": "a larger posterior.preconditioner_rank or posterior.max_iterations, or posterior.method=cholesky",
 }
 
 
-def beware(learned: Learned, residual: float, method: PosteriorMethod, settings: PosteriorSettings) -> tuple[str, ...]:
+def beware(
+    learned: Learned,
+    residual: float,
+    method: PosteriorMethod,
+    settings: PosteriorSettings,
+    *,
+    linearisation_error: float | None,
+) -> tuple[str, ...]:
     """Warnings that go with a result, the most important first.
 
     Args:
@@ -23,6 +35,7 @@ def beware(learned: Learned, residual: float, method: PosteriorMethod, settings:
         residual: the worst relative residual of a sample.
         method: that drew the samples.
         settings: of the posterior.
+        linearisation_error: None where there is none.
     """
     notes = []
     if residual > settings.tolerance:
@@ -36,6 +49,12 @@ def beware(learned: Learned, residual: float, method: PosteriorMethod, settings:
             f"the deviations were multiplied by {math.sqrt(settings.image_temperature):.2g} after held-out rays had "
             f"judged them (posterior.image_temperature={settings.image_temperature:g}): believe them as far as images "
             "with a known truth bear that factor out"
+        )
+    if linearisation_error is not None and linearisation_error > _LINEARISATION_ERROR_UP_TO:
+        notes.append(
+            "at weights drawn from the posterior the linear model misses the network's image by "
+            f"{linearisation_error:.2g} times what the network changes it: the deviations may be larger than anything "
+            "that the network can make; try network.output=linear or another prior.kind"
         )
     if not learned.converged:
         notes.append(

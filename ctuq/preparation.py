@@ -9,14 +9,11 @@ from pathlib import Path
 import torch
 
 from ctuq.config import Config
+from ctuq.cost import Cost
 from ctuq.errors import InputError
 from ctuq.scan import Scan
-from dip import PosteriorMethod, PosteriorSettings, UNet, check_prior_kind
+from dip import UNet, check_prior_kind
 from operators import ImageGrid
-
-_FLOAT32, _FLOAT64 = 4, 8
-_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 1000}  # of a sample, as scans took; sgd takes what it is given
-_SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     size, factor = _size_and_bin(scan, config)
     n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
     n_rays = n_views * (scan.geometry.n_detectors // factor)
-    cost = _Cost(config, n_rays, size)
+    cost = Cost(config, n_rays, size)
     problems = _conflicts(config, size)
     available = available_memory()
     if cost.memory_bytes > available:
@@ -152,66 +149,6 @@ def _largest_size(scan: Scan, config: Config, available: int) -> int:
         trial = config.model_copy(update={"grid": config.grid.model_copy(update={"size": middle})})
         _, factor = _size_and_bin(scan, trial)
         n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
-        fits = _Cost(trial, n_views * (scan.geometry.n_detectors // factor), middle).memory_bytes <= available
+        fits = Cost(trial, n_views * (scan.geometry.n_detectors // factor), middle).memory_bytes <= available
         low, high = (middle, high) if fits else (low, middle)
     return low
-
-
-class _Cost:
-    """Counts of numbers held and multiplied, stage by stage."""
-
-    def __init__(self, config: Config, n_rays: int, size: int) -> None:
-        network = UNet(config.network, generator=torch.Generator())
-        pixels = size * size
-        self.n_weights = weights = sum(c.weight.numel() for c in network.convolutions().values())
-        maps = flops = patches = 0.0
-        for name, convolution in network.convolutions().items():
-            positions = pixels / 4 ** _halvings(name)
-            maps += positions * convolution.out_channels
-            patches += positions * convolution.weight[0].numel()
-            flops += 2 * positions * convolution.weight.numel()
-        method = config.posterior.method_for(pixels, n_rays)
-        dense = method == "dense"
-        grams = 3 + _n_grams(config, network)
-        rays = n_rays * weights * _FLOAT32 + n_rays**2 * _FLOAT64 * (grams + 3)
-        images = (2 * pixels * weights * _FLOAT32 + pixels**2 * _FLOAT64 * 6) if dense else 0
-        passes = (patches + 6 * config.posterior.batch * maps) * _FLOAT32
-        matrix = n_rays * size * 3 * 3 * _FLOAT64
-        self.memory_bytes = int(passes + matrix + max(rays, n_rays**2 * _FLOAT64 * (grams + 4) + images))
-        steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
-        steps += 3 * config.fit.refit_steps
-        members = config.fit.members
-        if config.prior.kind == "tangent-kernel":
-            n_passes = 2 * pixels * members
-        else:
-            n_passes = 2 * n_rays + (2 * pixels if dense else 2 * self._products(method, config.posterior))
-        if config.evidence.method == "tv-map":
-            n_passes += 4 * pixels
-        if config.evidence.method == "em":
-            n_passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
-        learning = config.evidence.max_evaluations * min(n_rays, 1.2 * config.evidence.max_rays) ** 3
-        algebra = (learning + n_rays**2 * weights + 8 * n_rays**3 / 3 + (pixels**2 * weights if dense else 0)) / 1.5e11
-        self.seconds = (2 * steps * members + n_passes) * (flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + algebra
-
-    @staticmethod
-    def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:
-        """Products with A F or its adjoint behind all samples, by the steps that scans took."""
-        steps = min(_STEPS.get(method, 0), settings.max_iterations)
-        once = 2 * settings.preconditioner_rank if method == "cg" else 0
-        return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
-
-
-def _n_grams(config: Config, network: UNet) -> int:
-    """Of the weights' prior: one a group, or six where filters are correlated."""
-    if config.prior.kind == "layer":
-        return len(network.convolutions())
-    blocks = 3 * len(config.network.channels)
-    return {"isotropic": 1, "tangent-kernel": 2, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[
-        config.prior.kind
-    ]
-
-
-def _halvings(name: str) -> int:
-    stage, _, rest = name.partition(".")
-    scale = int(rest.partition(".")[0]) if stage in ("down", "up", "skips") else 0
-    return scale + 1 if stage == "down" else scale

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from ctuq.region import RegionMean, region_by_posterior, region_by_samples
 from dip.calibration import Calibration
+from dip.posterior import Posterior
 from operators import ImageGrid
 
 
@@ -71,7 +74,7 @@ class Reconstruction:
         fit_steps: (n,) step numbers of the fit's curve.
         fit_loss: (n,) loss on the rays that were fitted.
         holdout_loss: (n,) loss on the rays held out to choose the step.
-        posterior: what to ask for more samples and covariances; None when read from a file.
+        posterior: in 1/mm, what to ask for more samples and covariances; None when read from a file.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -89,7 +92,7 @@ class Reconstruction:
     fit_steps: Tensor
     fit_loss: Tensor
     holdout_loss: Tensor
-    posterior: object | None = None
+    posterior: Posterior | None = None
 
     def __post_init__(self) -> None:
         for name in ("image", "std", "standard_error"):
@@ -103,6 +106,20 @@ class Reconstruction:
         lengths = {name: tuple(getattr(self, name).shape) for name in ("fit_steps", "fit_loss", "holdout_loss")}
         if len(set(lengths.values())) > 1 or self.fit_steps.ndim != 1:
             raise ValueError(f"the fit's curve must be three lists of one length, got shapes {lengths}")
+
+    def region(self, mask: Tensor) -> RegionMean:
+        """Mean over the pixels of `mask`, (row, col) bool, with its standard deviation and how well that is known.
+
+        From the posterior, exactly or by samples drawn for it; of a result that was read from a file from its samples.
+
+        Raises:
+            ValueError: a mask that is empty, not boolean, or not of the image's shape; no posterior and no samples.
+        """
+        if self.posterior is None:
+            return region_by_samples(self.image, self.samples, mask)
+        # The same region of the same result is asked the same way.
+        generator = torch.Generator().manual_seed(self.provenance.seed)
+        return region_by_posterior(self.posterior, mask.to(self.posterior.mean.device), generator=generator)
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the NeXus result file, whole or not at all; `ctuq.result_file.read_result` reads it back.

@@ -25,6 +25,8 @@ _MEANINGS = {
     "log_density": "log density of the choosing rays, and a share of the evidence",
     "evidence_evaluations": "evaluations spent on the variances",
     "evidence_converged": "variances at their optimum (1) or still improving (0)",
+    "linearisation_error": "what the linear model misses of the network's move at weights drawn from the posterior, as "
+    "a share of it (around 1: all; the error bars are then the linear model's, and held-out rays judge them)",
     "variance_noise": "variance of noise of one ray, in scaled units",
     "variance_smooth": "variance of errors that rays of one view share",
     "variance_representation": "variance of representation errors",

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ctuq.reconstruction import Reconstruction
+from ctuq.region import RegionMean, object_mask, region_by_samples
 from ctuq.verdict import Verdict, judge
 
 
@@ -27,6 +28,7 @@ class Summary:
         largest_std: of the deviation map, 1/mm.
         median_standard_error: of the deviation map, 1/mm; 0 where the deviation is exact.
         n_samples: kept in the file.
+        object_mean: the mean over pixels above half of the maximum, by those samples; None without samples.
         verdict: on the error bars.
     """
 
@@ -40,6 +42,7 @@ class Summary:
     largest_std: float
     median_standard_error: float
     n_samples: int
+    object_mean: RegionMean | None
     verdict: Verdict
 
     @property
@@ -74,6 +77,7 @@ def summarise(reconstruction: Reconstruction) -> Summary:
         largest_std=float(reconstruction.std.max()),
         median_standard_error=_median(reconstruction.standard_error),
         n_samples=len(reconstruction.samples),
+        object_mean=_object_mean(reconstruction),
         verdict=judge(reconstruction.calibration),
     )
 
@@ -85,11 +89,19 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
         f"{summary.scan_name}: {summary.size}",
         f"  attenuation   {summary.values}",
         f"  deviation     {summary.deviations}",
+        *([f"  object        mean {summary.object_mean}"] if summary.object_mean else []),
         f"  error bars    {summary.verdict.headline}",
         f"                {summary.verdict.sentence}",
         *(f"  wrote         {path}" for path in written),
         *(f"  warning       {note}" for note in reconstruction.provenance.notes),
     ]
+
+
+def _object_mean(reconstruction: Reconstruction) -> RegionMean | None:
+    """By the samples in any case, so that a result read from its file says the same as a fresh one."""
+    image, samples = reconstruction.image, reconstruction.samples
+    mask = object_mask(image)
+    return region_by_samples(image, samples, mask) if len(samples) and mask.any() else None
 
 
 def _median(values: Tensor) -> float:

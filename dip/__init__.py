@@ -16,7 +16,7 @@ from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
 from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
-from dip.learning import EvidenceSettings, RayModel, learn, temperature
+from dip.learning import EvidenceSettings, learn, temperature
 from dip.linear_model import LinearModel, PriorSettings, linearise
 from dip.linearisation_error import linearisation_error
 from dip.matern import MaternPrior
@@ -36,6 +36,7 @@ from dip.posterior_settings import PosteriorMethod, PosteriorSettings
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
+from dip.ray_model import RayModel
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate

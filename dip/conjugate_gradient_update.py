@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from dip.pathwise import Update, WhitenedRays, relative_norm, updated_by_dual
-from operators import GramMap, LinearMap, Noise, conjugate_gradients, nystrom_approximation
+from dip.ray_preconditioner import RayPreconditioner
+from operators import GramMap, LinearMap, Noise, conjugate_gradients
 
 
 class ConjugateGradientUpdate:
     """(I + ΦΦᵀ)β = R⁻¹ε − Φ u by conjugate gradients, for rays whose covariance is too large to hold.
 
-    ΦΦᵀ is approximated once by a randomised Nyström approximation (arXiv 2110.02820) of `rank`, two passes for each;
-    that is the preconditioner of all draws. The residual is |Φ u' − R⁻¹ε + β| / |R⁻¹ε|, see `updated_by_dual`, of the
+    One `RayPreconditioner` serves all draws. The residual is |Φ u' − R⁻¹ε + β| / |R⁻¹ε|, see `updated_by_dual`, of the
     worst draw of a batch at most `tolerance` where the passes' rounding lets it.
 
     Args:
         rays: Φ.
         tolerance: residual at which a draw is done.
         iterations: at most so many, each two passes a draw.
-        rank: of the preconditioner, at most the number of rays; 0 for none.
+        rank: of the preconditioner, two passes each, once; 0 for none.
         generator: of the preconditioner. It is copied, so that this object stays what it is.
         batch: vectors handed to Φ at a time while the preconditioner is made.
 
@@ -42,14 +38,14 @@ class ConjugateGradientUpdate:
         generator: torch.Generator,
         batch: int = 16,
     ) -> None:
-        if rank < 0 or iterations < 1 or not tolerance > 0:
-            raise ValueError(
-                f"expected rank >= 0, iterations >= 1 and tolerance > 0, got {rank}, {iterations} and {tolerance}"
-            )
+        if iterations < 1 or not tolerance > 0:
+            raise ValueError(f"expected iterations >= 1 and tolerance > 0, got {iterations} and {tolerance}")
         self.rays, self.tolerance = rays, tolerance
         self._iterations, self._rank, self._batch = iterations, rank, batch
         self._generator = generator.clone_state()
-        self._preconditioner = self._nystrom()
+        self._preconditioner = RayPreconditioner(
+            GramMap(rays), rank, generator=self._generator, rounding=torch.finfo(rays.dtype).eps, batch=batch
+        )
 
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays) float64; all draws take the same iterations."""
@@ -62,7 +58,7 @@ class ConjugateGradientUpdate:
             data,
             iterations=self._iterations,
             tolerance=self.tolerance * share,
-            preconditioner=self._preconditioner,
+            preconditioner=lambda residual: self._preconditioner.power(residual, -1),
         )
         passes = 1 + 2 * (solution.iterations + 1)  # the solver checks itself once
         return updated_by_dual(self.rays, latent, white, solution.value, passes=passes)
@@ -77,15 +73,3 @@ class ConjugateGradientUpdate:
             generator=self._generator,
             batch=self._batch,
         )
-
-    def _nystrom(self) -> Callable[[Tensor], Tensor] | None:
-        if self._rank == 0:
-            return None
-        approximation = nystrom_approximation(
-            GramMap(self.rays),
-            min(self._rank, math.prod(self.rays.out_shape)),
-            generator=self._generator,
-            rounding=torch.finfo(self.rays.dtype).eps,
-            batch=self._batch,
-        )
-        return partial(approximation.precondition, shift=1.0)

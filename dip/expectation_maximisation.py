@@ -92,7 +92,7 @@ def expectation_maximisation(
     generator: torch.Generator,
     settings: ExpectationMaximisationSettings,
     floors: Mapping[str, float],
-    on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
 ) -> Estimate:
     """Maximise log N(y; 0, K(θ)) with products and solves alone, by MacKay's fixed point (arXiv 2210.04994).
 
@@ -114,7 +114,7 @@ def expectation_maximisation(
         generator: of the draws.
         settings: how many draws, and when to stop.
         floors: smallest value of a variance, by name.
-        on_step: called as (iterations, max_iterations, hyperparameters).
+        on_step: called as (iterations, max_iterations, nats of evidence that the step was worth to first order).
     """
     variances, gain, done = dict(start), math.inf, 0
     draws = _draw(rays, variances, settings.n_draws, generator)
@@ -126,7 +126,7 @@ def expectation_maximisation(
         solved = solve(variances, columns, solved)
         variances, gain = _step(rays, variances, _energies(rays, factor, variances, solved), floors)
         if on_step is not None:
-            on_step(done, settings.max_iterations, variances)
+            on_step(done, settings.max_iterations, gain)
     return Estimate(variances, done, gain, gain <= settings.tolerance)
 
 

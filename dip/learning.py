@@ -14,16 +14,15 @@ from dip.calibration import calibrate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
 from dip.expectation_maximisation import ExpectationMaximisationSettings, expectation_maximisation
 from dip.filter_covariance import LENGTH_BOUNDS
-from dip.fit import Fit
+from dip.fit import Fit, OnStep
 from dip.holdout import Holdout
 from dip.hyperprior import LogNormalPrior
 from dip.linear_model import LinearModel
 from dip.misfit import total_variation
 from dip.ray_covariance import RayCovariance
-from dip.tangent_kernel import TangentKernelModel
+from dip.ray_model import RayModel
 from dip.total_variation_prior import TotalVariationPrior
 
-RayModel = LinearModel | TangentKernelModel
 EvidenceMethod = Literal["held-out", "exact", "em", "tv-map"]
 Objective = Callable[[Mapping[str, float]], tuple[SupportsFloat, Tensor]]
 
@@ -78,7 +77,7 @@ def learn(
     floors: dict[str, float],
     settings: EvidenceSettings,
     generator: torch.Generator,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Learned:
     """Variances of all terms of the model, before any scaling.
 
@@ -90,28 +89,21 @@ def learn(
         floors: least variances by name.
         settings: what to maximise.
         generator: of the draws of "em"; the other methods draw nothing.
-        on_step: called as (evaluations, max_evaluations, value).
+        on_step: called as (evaluations, max_evaluations, {"log_density": value}), with "em" {"gain": nats of the step}.
 
     Raises:
-        ValueError: a tangent kernel with another method than "held-out": it has no weights for the others to explain.
+        ValueError: another method than "held-out" for a model that has no weights for it to explain.
     """
-    if isinstance(model, TangentKernelModel) and settings.method != "held-out":
-        raise ValueError(f"method must be held-out for a tangent kernel, got {settings.method}: try an isotropic prior")
     task = _task(model, found, data, holdout, settings.max_rays)
     # Without noise K may be singular, and data that fit to the last digit are no reason to believe it.
     floors = {"noise": _LEAST_NOISE * task.noise, **floors}
-    if settings.method == "em" and isinstance(model, LinearModel):
-        return _learn_by_sampling(model, task, floors, settings, generator, on_step)
-    shortest, longest = LENGTH_BOUNDS
-    learned = maximise(
-        _objective(model, found, task, settings),
-        task.start(),
-        floors=dict.fromkeys(task.covariance.lengths, shortest) | floors,
-        ceilings=dict.fromkeys(task.covariance.lengths, longest),
-        max_evaluations=settings.max_evaluations,
-        on_step=on_step,
-    )
-    return dataclasses.replace(learned, lengths=task.covariance.lengths)
+    if settings.method == "held-out":
+        return _maximise(_density_of_held_out(model, task, settings), task, floors, settings, on_step)
+    if isinstance(model, LinearModel):
+        if settings.method == "em":
+            return _learn_by_sampling(model, task, floors, settings, generator, on_step)
+        return _maximise(_density_of_all(model, found, task, settings), task, floors, settings, on_step)
+    raise ValueError(f"method must be held-out for a tangent kernel, got {settings.method}: try an isotropic prior")
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,7 @@ class _Task:
     covariance: RayCovariance
     held: Tensor  # (members, n) bool: those that choose
     held_residual: Tensor  # (members, n)
-    drive: Tensor  # (n,), what the linear model with its zero-mean prior has to explain: y − A x̂ + A J w*
+    drive: Tensor  # (n,), what the model has to explain
     noise: float  # mean square of the residuals
 
     def evidence(self, variances: Mapping[str, float]) -> tuple[Tensor, Tensor]:
@@ -140,25 +132,44 @@ def _task(model: RayModel, found: Fit, data: Tensor, holdout: Holdout, max_rays:
     rays = torch.nonzero(conditioned_on(holdout, max_rays) | chooses.any(dim=0))[:, 0]
     covariance, held = model.covariance.select(rays), chooses[:, rays]
     held_residual = found.holdout_residual.flatten(1).double()[:, rays]
-    drive = (data - model.transform(found.image)).reshape(-1).double()[rays]
-    if isinstance(model, LinearModel):
-        drive = drive + model.response[rays]
+    drive = model.drive((data - model.transform(found.image)).reshape(-1).double())[rays]
     relative = covariance.diagonals["noise"].expand_as(held_residual)
     noise = _weighted_mean_square(held_residual[held], relative[held]) or 1.0
     return _Task(rays, covariance, held, held_residual, drive, noise)
 
 
-def _objective(model: RayModel, found: Fit, task: _Task, settings: EvidenceSettings) -> Objective:
-    if isinstance(model, TangentKernelModel):
-        # A prior of the variances does what the evidence's share does elsewhere.
+def _maximise(
+    objective: Objective, task: _Task, floors: dict[str, float], settings: EvidenceSettings, on_step: OnStep | None
+) -> Learned:
+    def tell(done: int, total: int, value: float) -> None:
+        if on_step is not None:
+            on_step(done, total, {"log_density": value})
+
+    shortest, longest = LENGTH_BOUNDS
+    learned = maximise(
+        objective,
+        task.start(),
+        floors=dict.fromkeys(task.covariance.lengths, shortest) | floors,
+        ceilings=dict.fromkeys(task.covariance.lengths, longest),
+        max_evaluations=settings.max_evaluations,
+        on_step=tell,
+    )
+    return dataclasses.replace(learned, lengths=task.covariance.lengths)
+
+
+def _density_of_held_out(model: RayModel, task: _Task, settings: EvidenceSettings) -> Objective:
+    if model.hyperprior is not None:
+        # It does what the evidence's share does elsewhere.
         return _posterior_of_variances(_predictive(task, share=0.0), model.hyperprior, task.covariance.names)
+    return _predictive(task, share=settings.fitted_share * float(task.held.sum()) / len(task.rays))
+
+
+def _density_of_all(model: LinearModel, found: Fit, task: _Task, settings: EvidenceSettings) -> Objective:
     if settings.method == "exact":
         return task.evidence
-    if settings.method == "tv-map":
-        rate = settings.tv_strength / (float(total_variation(found.image)) or 1.0)
-        prior = TotalVariationPrior(model.jacobian, model.groups, rate=rate)
-        return _posterior_of_variances(task.evidence, prior, task.covariance.names)
-    return _predictive(task, share=settings.fitted_share * float(task.held.sum()) / len(task.rays))
+    rate = settings.tv_strength / (float(total_variation(found.image)) or 1.0)
+    prior = TotalVariationPrior(model.jacobian, model.groups, rate=rate)
+    return _posterior_of_variances(task.evidence, prior, task.covariance.names)
 
 
 def _predictive(task: _Task, *, share: float) -> Objective:
@@ -185,14 +196,14 @@ def _learn_by_sampling(
     floors: Mapping[str, float],
     settings: EvidenceSettings,
     generator: torch.Generator,
-    on_step: Callable[[int, int, float], None] | None,
+    on_step: OnStep | None,
 ) -> Learned:
     def solve(variances: Mapping[str, float], columns: Tensor, _start: Tensor) -> Tensor:
         return torch.cholesky_solve(columns.mT, torch.linalg.cholesky(task.covariance.matrix(variances))).mT
 
-    def tell(done: int, total: int, variances: Mapping[str, float]) -> None:
-        if on_step is not None:
-            on_step(done, total, float(task.evidence(variances)[0]))
+    def tell(done: int, total: int, gain: float) -> None:
+        if on_step is not None:  # the evidence itself would take another factorisation
+            on_step(done, total, {"gain": gain})
 
     estimate = expectation_maximisation(
         model.latent_rays(task.rays),

@@ -14,8 +14,9 @@ from dip.conjugate_gradient_update import ConjugateGradientUpdate
 from dip.expectation_maximisation import LatentRays
 from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.jacobian import NetworkJacobian
+from dip.linearisation_error import linearisation_error
 from dip.model_error import representation_profile, smooth_correlation
-from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays, conditioned_draw
+from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
 from dip.posterior_settings import PosteriorSettings
 from dip.prior import NetworkPrior
@@ -111,14 +112,40 @@ class LinearModel:
         diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
         return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
 
-    def weight_draws(self, variances: Mapping[str, float], n: int, *, generator: torch.Generator) -> Tensor:
-        """Draws of w − w* from the posterior given all rays, about zero, (n, P): steps for `linearisation_error`."""
-        weights = self.jacobian.weights()
-        rays = WhitenedRays(self.transform, self.prior(variances), self.noise(variances), weights.dtype)
-        # Of a solve by a factor only rounding is left, which no tolerance need judge.
-        update = self._cholesky(rays, variances, tolerance=math.inf)
-        latent = conditioned_draw(update, n, generator=generator, device=self.response.device).latent
-        return WeightRoot(self.groups, variances, weights)(latent[:, : len(weights)].to(weights))
+    @property
+    def hyperprior(self) -> None:
+        """Nothing is known of the variances before the scan."""
+        return
+
+    def drive(self, residual: Tensor) -> Tensor:
+        """The residual y − A x̂, (rays,), plus A J w*: the zero-mean prior is one of w, not of w − w*."""
+        return residual + self.response
+
+    def weight_draws(
+        self, variances: Mapping[str, float], data_factor: Tensor, n: int, *, generator: torch.Generator
+    ) -> Tensor:
+        """Draws of w − w* from the posterior given all rays, about zero, (n, P), by Matheron's rule.
+
+        Args:
+            variances: by name.
+            data_factor: lower Cholesky factor of the rays' covariance with these variances, (rays, rays) float64.
+            n: draws; each takes two passes.
+            generator: of the draws.
+        """
+        prior, like = self.prior(variances), self.jacobian.weights()
+        latent = torch.randn(n, *prior.in_shape, generator=generator, dtype=like.dtype).to(like.device)
+        shape = (n, *self.transform.out_shape)
+        errors = self.noise(variances).sample(shape, generator=generator, dtype=torch.float64).to(like.device)
+        left = errors - self.transform(prior(latent)).double()
+        dual = torch.cholesky_solve(left.flatten(1).mT, data_factor).mT.reshape(shape)
+        moved = latent + prior.adjoint(self.transform.adjoint(dual.to(like.dtype)))
+        return WeightRoot(self.groups, variances, like)(moved[:, : len(like)])
+
+    def linearisation_error(
+        self, variances: Mapping[str, float], data_factor: Tensor, n: int, *, generator: torch.Generator
+    ) -> float:
+        """Over `weight_draws`, see there."""
+        return linearisation_error(self.jacobian, self.weight_draws(variances, data_factor, n, generator=generator))
 
     def posterior(
         self,
@@ -153,20 +180,20 @@ class LinearModel:
         generator: torch.Generator,
     ) -> PathwiseUpdate:
         tolerance, iterations = settings.tolerance, settings.max_iterations
+        rank, batch = settings.preconditioner_rank, settings.batch
         if method == "cg":
-            rank = settings.preconditioner_rank
             return ConjugateGradientUpdate(
-                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.batch
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=batch
             )
         if method == "sgd":
-            return SampleThenOptimiseUpdate(rays, tolerance=tolerance, iterations=iterations, generator=generator)
-        if method == "sdd":
-            white = rays.whiten_covariance(self.covariance.matrix(variances))
-            return StochasticDualDescentUpdate(rays, white, tolerance=tolerance, sweeps=iterations, generator=generator)
-        return self._cholesky(rays, variances, tolerance=tolerance)
-
-    def _cholesky(self, rays: WhitenedRays, variances: Mapping[str, float], *, tolerance: float) -> CholeskyUpdate:
+            return SampleThenOptimiseUpdate(
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=batch
+            )
         white = rays.whiten_covariance(self.covariance.matrix(variances))
+        if method == "sdd":
+            return StochasticDualDescentUpdate(
+                rays, white, tolerance=tolerance, sweeps=iterations, rank=rank, generator=generator
+            )
         return CholeskyUpdate(rays, torch.linalg.cholesky(white), tolerance=tolerance)
 
 

@@ -129,7 +129,7 @@ class DensePosterior:
         Raises:
             ValueError: a mask that is empty, not boolean, or not of the image's shape.
         """
-        weights = _region_weights(mask, self._mean.shape).to(self._root)
+        weights = region_weights(mask, self._mean.shape).to(self._root)
         return RegionStd(float((self._root @ weights.flatten()).norm()), 0.0, converged=True)
 
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> DensePosterior:
@@ -195,7 +195,7 @@ class SampledPosterior:
         Raises:
             ValueError: a mask that is empty, not boolean, or not of the image's shape.
         """
-        weights = _region_weights(mask, self._mean.shape)
+        weights = region_weights(mask, self._mean.shape)
         samples = self.sample(self.n_samples, generator=generator)
         deviations = (samples.images - self._mean).double()
         std = float((deviations * weights.to(deviations)).sum((-2, -1)).square().mean().sqrt())
@@ -234,8 +234,12 @@ def variance_of(samples: Samples, mean: Tensor) -> VarianceEstimate:
     return VarianceEstimate(variance, variance * math.sqrt(2 / n), n, worst, samples.converged)
 
 
-def _region_weights(mask: Tensor, shape: torch.Size) -> Tensor:
-    """What takes an image to its mean over the region, (row, col) float64."""
+def region_weights(mask: Tensor, shape: torch.Size) -> Tensor:
+    """What takes an image to its mean over a region, (row, col) float64.
+
+    Raises:
+        ValueError: a mask that is empty, not boolean, or not of the image's shape.
+    """
     if mask.shape != shape or mask.dtype != torch.bool:
         raise ValueError(f"mask must be {tuple(shape)} bool, got {tuple(mask.shape)} {mask.dtype}")
     if not mask.any():

@@ -16,7 +16,8 @@ class PosteriorSettings:
         method: "dense" (exact; memory grows with the square of the pixels), or samples by "cholesky" (memory grows with
             the square, time with the cube of the rays), "cg" (conjugate gradients), "sgd" (sample-then-optimise) or
             "sdd" (stochastic dual descent). "auto" is dense for small images, then cholesky, and cg for many rays.
-            Where the signal is far above the noise, "sgd" and "sdd" take many times the iterations of "cg".
+            "sgd" takes somewhat more steps than "cg", and "sdd" pays where K can be held but takes too long to
+            factorise, for few draws.
         dense_pixels: up to which "auto" is "dense".
         cholesky_rays: up to which "auto" is "cholesky".
         n_samples: drawn for the deviation where it is not exact.
@@ -26,7 +27,8 @@ class PosteriorSettings:
             units of the deviation, root mean square over as many directions as there are rays; in a single one it may
             be the root of their number times that. The passes' rounding alone may come to a hundredth.
         max_iterations: of "cg" and "sgd", two passes each for every sample; sweeps over the rays of "sdd".
-        preconditioner_rank: of "cg", two passes each, once; 0 for none.
+        preconditioner_rank: of "cg" and "sgd", two passes each, once, and of "sdd", without passes; 0 for none. Where
+            the signal is far above the noise, "sgd" and "sdd" do not get there without.
         image_temperature: the image's posterior variances are multiplied by it; 1 is Bayes' rule. Below 1 the posterior
             is cold (arXiv 2002.02405): nearer to the truth where the fit, which stops early and knows total variation,
             is better than its linear model can be. Rays cannot tell: it is for images with a known truth to say.

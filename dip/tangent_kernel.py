@@ -14,6 +14,7 @@ from dip.gram import symmetric_product
 from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
 from dip.posterior import DensePosterior, covariance_root
+from dip.posterior_settings import PosteriorSettings
 from dip.ray_covariance import RayCovariance
 from operators import GaussianNoise, RayTransform
 
@@ -54,12 +55,36 @@ class TangentKernelModel:
         """The part of the covariance that is the image, (row · col, row · col)."""
         return torch.stack([variances[name] * kernel for name, kernel in self.kernels.items()]).sum(dim=0)
 
-    def posterior(self, variances: Mapping[str, float], mean: Tensor) -> DensePosterior:
+    def drive(self, residual: Tensor) -> Tensor:
+        """The residual y − A x̂, (rays,), itself: the images' prior is about x̂."""
+        return residual
+
+    def linearisation_error(
+        self,
+        variances: Mapping[str, float],  # noqa: ARG002 (as of any model of the rays)
+        data_factor: Tensor,  # noqa: ARG002
+        n: int,  # noqa: ARG002
+        *,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> float | None:
+        """None: the kernel is normalised and a mean over members, so that no network's weights belong to its draws."""
+        return None
+
+    def posterior(
+        self,
+        variances: Mapping[str, float],
+        mean: Tensor,
+        settings: PosteriorSettings | None = None,  # noqa: ARG002 (there is no other way)
+        *,
+        generator: torch.Generator | None = None,  # noqa: ARG002 (nothing is drawn)
+    ) -> DensePosterior:
         """What is known of the image once all rays are measured, exactly.
 
         Args:
             variances: by name, in squared units of `mean`.
             mean: (row, col).
+            settings: not looked at, as there is one way only.
+            generator: likewise.
         """
         root = covariance_root(self.prior_covariance(variances))
         return DensePosterior(self.transform, root, noise=self.noise(variances), mean=mean)

@@ -23,16 +23,16 @@ class NystromApproximation:
     vectors: Tensor
     values: Tensor
 
-    def precondition(self, residual: Tensor, *, shift: float) -> Tensor:
-        """P⁻¹ r for A + shift · I: (*batch, *shape) -> (*batch, *shape), with n elements in `shape`.
+    def power(self, x: Tensor, exponent: float, *, shift: float) -> Tensor:
+        """P^exponent x: (*batch, *shape) -> (*batch, *shape), with n elements in `shape`.
 
-        P⁻¹ = (λ_min + shift) U (diag(λ) + shift)⁻¹ Uᵀ + (I − U Uᵀ) (arXiv 2110.02820): along U the map becomes a
-        multiple of the identity, and what U leaves out stays.
+        P = U (diag(λ) + shift) Uᵀ / (λ_min + shift) + (I − U Uᵀ) (arXiv 2110.02820) is the preconditioner of
+        A + shift · I: P⁻¹ makes the map a multiple of the identity along U, and leaves alone what U leaves out.
         """
-        flat = residual.reshape(-1, len(self.vectors))
+        flat = x.reshape(-1, len(self.vectors))
         along = flat @ self.vectors
-        weight = (self.values[-1] + shift) / (self.values + shift) - 1
-        return (flat + (along * weight) @ self.vectors.mT).reshape(residual.shape)
+        weight = ((self.values + shift) / (self.values[-1] + shift)) ** exponent - 1
+        return (flat + (along * weight) @ self.vectors.mT).reshape(x.shape)
 
 
 def nystrom_approximation(

@@ -63,6 +63,8 @@ def test_python_blocks_run_one_after_the_other(tmp_path: Path, monkeypatch: pyte
     assert names["x_mm"].tolist() == names["found"].grid.x_mm().tolist()
     assert names["y_mm"].tolist() == names["found"].grid.y_mm().tolist()
     assert names["chi_square"] == names["found"].calibration.chi_square
+    region = names["found"].region(names["found"].image > 0.5 * names["found"].image.max())
+    assert (names["mean"], names["std"]) == pytest.approx((region.mean, region.std), rel=1e-3)
     written = {"disc.h5", "from_python.h5", "from_python.html"}
     assert {path.name for path in tmp_path.iterdir()} == written
 

@@ -14,6 +14,16 @@ from tests.benchmarks.environment import RESULTS
 
 README = Path(__file__).parents[2] / "README.md"
 SCANS = {"ta": "HTC 2022 ta", "tb": "HTC 2022 tb", "lotus": "lotus"}
+SAMPLERS = {
+    "dense": "dense",
+    "cholesky": "Cholesky",
+    "cg": "cg",
+    "sgd": "sgd",
+    "sdd": "sdd",
+    "cg without": "cg, no preconditioner",
+    "sgd without": "sgd, no preconditioner",
+    "sdd without": "sdd, no preconditioner",
+}
 ANGLES, NOISE_PERCENT = (5, 10, 20, 30), (5, 10)
 
 
@@ -87,10 +97,29 @@ def kmnist() -> list[str]:
     return rows
 
 
+def samplers() -> list[str]:
+    """One row a sampler; the problems side by side in every cell."""
+    cases = results("samplers")["cases"].values()
+
+    def cell(sampler: str, key: str, form: str) -> str:
+        rows = [case["samplers"][sampler] for case in cases]
+        return " / ".join(form.format(row[key]) if key in row else "–" for row in rows)
+
+    return [
+        _header("sampler", "passes a draw", "worst residual", "rms z", "largest z", "off", "seconds: set-up", "a draw"),
+        *(
+            f"| {title} | {cell(name, 'passes_a_draw', '{:,}')} | {cell(name, 'worst_residual', '{:.2g}')} | "
+            f"{cell(name, 'rms_z', '{:.2f}')} | {cell(name, 'largest_z', '{:.1f}')} | {cell(name, 'off', '{:.2g}')} | "
+            f"{cell(name, 'set_up_seconds', '{:.2g}')} | {cell(name, 'seconds_a_draw', '{:.2g}')} |"
+            for name, title in SAMPLERS.items()
+        ),
+    ]
+
+
 def main() -> None:
     """Rewrite README.md."""
     text = README.read_text(encoding="utf-8")
-    for name, rows in {"real": real(), "kmnist": kmnist()}.items():
+    for name, rows in {"real": real(), "kmnist": kmnist(), "samplers": samplers()}.items():
         marker = f"<!-- figures: {name} -->\n\n"
         table = "\n".join(rows)
         text, n = re.subn(rf"{re.escape(marker)}(\|.*\n)+", lambda _, m=marker, t=table: f"{m}{t}\n", text)  # type: ignore[misc]

@@ -89,5 +89,4 @@ def fake_reconstruction(  # every part that a test wants to be odd
         fit_steps=steps,
         fit_loss=torch.exp(-steps / 200) + 0.01,
         holdout_loss=torch.exp(-steps / 200) + 0.015 + 2e-8 * (steps - 700.0) ** 2,
-        posterior=object(),
     )

@@ -91,6 +91,24 @@ def test_the_estimate_grows_with_rays_pixels_weights_and_steps() -> None:
     assert cholesky < cg < sgd
 
 
+def test_the_tangent_kernel_holds_no_rows_of_the_rays() -> None:
+    def at(channels: int, **sections: Any) -> Estimate:
+        network = {"output": "sigmoid", "channels": [channels] * 3}
+        return costs(grid={"size": 12, "largest_attenuation": 1}, scan={"detector_bin": 1}, network=network, **sections)
+
+    kernel = {"kind": "tangent-kernel"}
+    narrow, wide = at(16, prior=kernel), at(32, prior=kernel)
+    rows = 4 * wide.n_rays * (wide.n_weights - narrow.n_weights)
+    assert wide.memory_bytes - narrow.memory_bytes < 0.1 * rows
+    assert at(32).memory_bytes - at(16).memory_bytes > 0.9 * rows
+    # What it does hold: a member's rows of the pixels, and matrices of the rays.
+    many_pixels = costs(grid={"size": 45, "largest_attenuation": 1}, prior=kernel, network={"output": "sigmoid"})
+    assert many_pixels.memory_bytes > 2 * 4 * 45**2 * many_pixels.n_weights
+    assert narrow.memory_bytes > 3 * 8 * narrow.n_rays**2
+    members = at(16, prior=kernel, fit={"members": 6})
+    assert narrow.memory_bytes < members.memory_bytes < 2 * narrow.memory_bytes
+
+
 def test_weights_counted_are_the_convolutions() -> None:
     assert costs(network={"channels": [2, 3], "skip_channels": [1]}).n_weights == sum(
         (9 * 1 * 2, 9 * 2 * 2, 9 * 2 * 3, 9 * 3 * 3, 2 * 1, 9 * (3 + 1) * 2, 9 * 2 * 2, 2)

@@ -145,12 +145,19 @@ def test_sampled_and_exact_error_bars_agree_within_standard_errors() -> None:
 
 def test_samples_that_fall_short_are_noted_with_what_else_to_try() -> None:
     assert not any("posterior" in note for note in dense().provenance.notes)
-    result = run("posterior.method=sgd", "posterior.max_iterations=2", "posterior.n_samples=8", "posterior.batch=8")
+    quick = ("posterior.max_iterations=2", "posterior.preconditioner_rank=0", "posterior.n_samples=8")
+    result = run("posterior.method=sgd", *quick)
     assert result.diagnostics["worst_sample_residual"] > 0.02
     (note,) = (note for note in result.provenance.notes if "posterior" in note)
     assert "solved to posterior.tolerance=0.02, got " in note
     assert "with posterior.method=sgd" in note
-    assert "try posterior.method=cg" in note
+    assert "or posterior.method=cg" in note
+
+
+def test_the_linearisation_is_judged_where_there_are_weights() -> None:
+    exact, sampled = (result.diagnostics["linearisation_error"] for result in (dense(), run("posterior.method=cg")))
+    assert 0 < exact == sampled
+    assert "linearisation_error" not in run(*KERNEL).diagnostics
 
 
 def test_samples_scatter_by_the_error_bars() -> None:

@@ -76,6 +76,7 @@ def test_everything_is_on_the_page() -> None:
         "ctuq 0.1.0, torch 2.13.0",
         "50.0 s",
         "32 × 24 pixels of 0.6 mm",
+        "object: mean above half of the maximum 0.05 ± ",
         "chosen: step 700",
         "worst residual",
         "3°, 43°, 83°",

@@ -80,9 +80,11 @@ def pathwise(
             rays, tolerance=tolerance, iterations=iterations, rank=3, generator=generator(41)
         )
     if method == "sgd":
-        return SampleThenOptimiseUpdate(rays, tolerance=tolerance, iterations=iterations, generator=generator(42))
+        return SampleThenOptimiseUpdate(
+            rays, tolerance=tolerance, iterations=iterations, rank=2, generator=generator(42)
+        )
     return StochasticDualDescentUpdate(
-        rays, white, tolerance=tolerance, sweeps=iterations, generator=generator(43), block=len(white) * 3 // 4
+        rays, white, tolerance=tolerance, sweeps=iterations, rank=2, generator=generator(43), block=len(white) * 3 // 4
     )
 
 

@@ -20,6 +20,7 @@ from dip import (
     StochasticDualDescentUpdate,
     WeightRoot,
     length_name,
+    linearisation_error,
     linearise,
 )
 from dip.weight_prior import PriorKind
@@ -95,8 +96,22 @@ def test_weight_draws_have_the_posteriors_covariance(kind: PriorKind) -> None:
     exact = conditioned(root @ root.mT, seen, rest)
     # Along some directions, those that the rays see best among them.
     directions = torch.cat([randn(4, len(weights)), seen[:4]])
-    draws = linear.weight_draws(v, n, generator=generator(8)) @ directions.mT
+    factor = torch.linalg.cholesky(linear.covariance.matrix(v))
+    draws = linear.weight_draws(v, factor, n, generator=generator(8)) @ directions.mT
     assert float(standard_scores(draws, directions @ exact @ directions.mT).abs().max()) < 5
+
+
+def test_linearisation_error_is_that_of_the_posteriors_weights() -> None:
+    linear = model()
+    v = variances(linear)
+    factor = torch.linalg.cholesky(linear.covariance.matrix(v))
+    draws = linear.weight_draws(v, factor, 5, generator=generator(8))
+    found = linear.linearisation_error(v, factor, 5, generator=generator(8))
+    assert found == linearisation_error(linear.jacobian, draws) > 0
+
+
+def test_drive_is_the_residual_with_what_the_weights_project_to() -> None:
+    assert torch.equal(model().drive(2 * model().response), 3 * model().response)
 
 
 def test_response_is_what_the_weights_themselves_project_to() -> None:

@@ -123,22 +123,12 @@ def test_dual_descent_is_nesterovs_where_a_block_is_all_rays() -> None:
         gradient = (point + 0.9 * velocity) @ white - data
         velocity = 0.9 * velocity - gradient / torch.linalg.eigvalsh(white)[-1]
         point = point + velocity
-    update = StochasticDualDescentUpdate(small.rays(), white, tolerance=1e-9, sweeps=4, generator=generator())
+    update = StochasticDualDescentUpdate(small.rays(), white, tolerance=1e-9, sweeps=4, rank=0, generator=generator())
     expected = latent + point @ dense(small.rays())
     torch.testing.assert_close(update(latent, noise).latent, expected)
 
 
-def test_the_residual_of_a_gradient_is_the_quadratics() -> None:
-    rays = model().rays()
-    latent, noise = draws(rays)
-    found = SampleThenOptimiseUpdate(rays, tolerance=1e-3, iterations=7, generator=generator())(latent, noise)
-    phi = dense(rays)
-    white = rays.noise.whiten(noise).flatten(1)
-    gradient = found.latent + found.latent @ phi.mT @ phi - latent - white @ phi
-    torch.testing.assert_close(found.relative_residual, gradient.norm(dim=1) / white.norm(dim=1))
-
-
-@pytest.mark.parametrize("method", ["cg", "sdd"])
+@pytest.mark.parametrize("method", ITERATIVE)
 def test_the_residual_of_the_rays_is_what_is_left_of_the_noise(method: Method) -> None:
     small = model()
     latent, noise = draws(small.rays())
@@ -157,24 +147,9 @@ def test_a_ray_to_be_ignored_hides_no_other() -> None:
     assert float(wrong(*draws(masked.rays())).relative_residual.min()) > 1e-3
 
 
-def test_a_preconditioner_saves_passes() -> None:
-    # A signal whose deviation falls from 1000 to 1 times the noise.
-    root = MatrixMap(torch.linalg.qr(randn(40, 40)).Q * torch.logspace(3, 0, 40, dtype=torch.float64))
-    rays = WhitenedRays(MatrixMap(torch.eye(40, dtype=torch.float64)), root, GaussianNoise(1.0), torch.float64)
-    latent, noise = draws(rays)
-    passes = [
-        ConjugateGradientUpdate(rays, tolerance=1e-4, iterations=500, rank=rank, generator=generator())(
-            latent, noise
-        ).passes
-        for rank in (0, 20, 40, 10_000)
-    ]
-    assert 2 * passes[1] < passes[0]
-    assert passes[2] == passes[3] == 5 + 2
-
-
 def test_three_passes_a_draw_by_cholesky_and_two_for_every_step() -> None:
     rays, covariance = model().rays(), model().data_covariance
-    for method, iterations, expected in (("cholesky", 1, 3), ("cg", 1, 7), ("sgd", 5, 10), ("sdd", 20, 3)):
+    for method, iterations, expected in (("cholesky", 1, 3), ("cg", 1, 7), ("sgd", 5, 13), ("sdd", 20, 3)):
         update = pathwise(method, rays, covariance, tolerance=1e-14, iterations=iterations)  # type: ignore[arg-type]
         assert update(*draws(rays)).passes == expected
 
@@ -222,12 +197,12 @@ def test_wrong_requests_are_refused() -> None:
     with pytest.raises(ValueError, match=r"data_factor must be \(4, 4\)"):
         CholeskyUpdate(rays, eye, tolerance=0.1)
     with pytest.raises(ValueError, match=r"covariance must be \(4, 4\)"):
-        StochasticDualDescentUpdate(rays, eye, tolerance=0.1, sweeps=1, generator=generator())
+        StochasticDualDescentUpdate(rays, eye, tolerance=0.1, sweeps=1, rank=0, generator=generator())
     with pytest.raises(ValueError, match=r"block >= 1 .* got 1, 0 and"):
         StochasticDualDescentUpdate(
-            rays, model().data_covariance, tolerance=0.1, sweeps=1, block=0, generator=generator()
+            rays, model().data_covariance, tolerance=0.1, sweeps=1, rank=0, block=0, generator=generator()
         )
     with pytest.raises(ValueError, match=r"iterations >= 1 .* got 0 and"):
-        SampleThenOptimiseUpdate(rays, tolerance=0.1, iterations=0, generator=generator())
-    with pytest.raises(ValueError, match=r"rank >= 0, .* got -1, 5 and 0"):
+        SampleThenOptimiseUpdate(rays, tolerance=0.1, iterations=0, rank=0, generator=generator())
+    with pytest.raises(ValueError, match="rank >= 0, got -1"):
         ConjugateGradientUpdate(rays, tolerance=0.1, iterations=5, rank=-1, generator=generator())

@@ -101,6 +101,10 @@ def test_posterior_is_the_closed_form() -> None:
     assert torch.equal(posterior.mean, image())
 
 
+def test_it_has_no_weights_to_judge_the_linearisation_by() -> None:
+    assert model().linearisation_error(VARIANCES, torch.eye(21), 5, generator=generator()) is None
+
+
 def fit(residual: Tensor) -> Fit:
     nothing, network = torch.zeros(1), UNet(UNetSettings(channels=(2,), skip_channels=()), generator=generator())
     return Fit((network, network), image(), image(), 0.0, math.inf, (1, 1), residual, nothing, nothing, nothing)

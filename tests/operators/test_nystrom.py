@@ -31,8 +31,16 @@ def test_full_rank_is_exact() -> None:
     expected = torch.linalg.solve(matrix + 0.5 * torch.eye(N), torch.ones(N, dtype=torch.float64))
     ones = torch.ones(2, 6, 10, dtype=torch.float64)
     scale = float(found.values[-1]) + 0.5
-    solved = found.precondition(ones, shift=0.5)
+    solved = found.power(ones, -1, shift=0.5)
     torch.testing.assert_close(solved[1].reshape(N) / scale, expected)
+
+
+def test_half_powers_undo_each_other_and_two_of_them_make_a_whole() -> None:
+    found = nystrom_approximation(as_map(decaying()), 20, generator=generator())
+    x = torch.randn(3, 6, 10, generator=generator(4), dtype=torch.float64)
+    half = found.power(x, -0.5, shift=0.3)
+    torch.testing.assert_close(found.power(half, 0.5, shift=0.3), x)
+    torch.testing.assert_close(found.power(half, -0.5, shift=0.3), found.power(x, -1, shift=0.3))
 
 
 def test_low_rank_is_never_above_the_map_and_misses_little() -> None:
@@ -76,7 +84,7 @@ def test_the_preconditioner_saves_iterations() -> None:
         data,
         iterations=200,
         tolerance=1e-8,
-        preconditioner=lambda residual: found.precondition(residual, shift=1.0),
+        preconditioner=lambda residual: found.power(residual, -1, shift=1.0),
     )
     assert plain.converged
     assert helped.converged

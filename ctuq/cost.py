@@ -1,0 +1,115 @@
+"""What a reconstruction takes: numbers held and multiplied, stage by stage, from shapes alone."""
+
+from __future__ import annotations
+
+import torch
+
+from ctuq.config import Config
+from dip import PosteriorMethod, PosteriorSettings, UNet
+
+_FLOAT32, _FLOAT64 = 4, 8
+_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 60}  # of a sample, as scans took
+_SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
+_FLOPS = 1.5e11  # a second, of matrix products likewise
+_KERNELS = 3  # of the pixels: by the network with and without its slope, and white
+
+
+class Cost:
+    """Memory and time of a reconstruction.
+
+    Args:
+        config: its settings.
+        n_rays: after thinning and binning.
+        size: pixels a side.
+    """
+
+    def __init__(self, config: Config, n_rays: int, size: int) -> None:
+        network = UNet(config.network, generator=torch.Generator())
+        self._config, self._rays, self._pixels = config, n_rays, size * size
+        self.n_weights = sum(c.weight.numel() for c in network.convolutions().values())
+        self._maps = self._flops = self._patches = 0.0
+        for name, convolution in network.convolutions().items():
+            positions = self._pixels / 4 ** _halvings(name)
+            self._maps += positions * convolution.out_channels
+            self._patches += positions * convolution.weight[0].numel()
+            self._flops += 2 * positions * convolution.weight.numel()
+        self._kernel = config.prior.kind == "tangent-kernel"
+        self._grams = _KERNELS if self._kernel else 3 + _n_grams(config, network)
+        self._method = config.posterior.method_for(self._pixels, n_rays)
+        matrix = n_rays * size * 3 * 3 * _FLOAT64
+        largest = self._held_by_kernel() if self._kernel else self._held_by_weights()
+        self.memory_bytes = int(self._held_by_passes() + matrix + largest)
+        self.seconds = self._fit_and_passes() * (self._flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + self._algebra()
+
+    def _held_by_passes(self) -> float:
+        linearised = self._config.fit.members if self._kernel else 1
+        return (linearised * self._patches + 6 * self._config.posterior.batch * self._maps) * _FLOAT32
+
+    def _held_by_weights(self) -> float:
+        """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
+        rays = self._rays * self.n_weights * _FLOAT32 + self._rays**2 * _FLOAT64 * (self._grams + 3)
+        images = 0
+        if self._method == "dense":
+            images = 2 * self._pixels * self.n_weights * _FLOAT32 + self._pixels**2 * _FLOAT64 * 6
+        return max(rays, self._rays**2 * _FLOAT64 * (self._grams + 4) + images)
+
+    def _held_by_kernel(self) -> float:
+        """The pixels' rows of one member's J, twice; or the kernels with the rays' or the posterior's matrices.
+
+        Nothing of rays times weights: the kernels go to the rays by the projection.
+        """
+        one_member = 2 * self._pixels * self.n_weights * _FLOAT32 + 4 * self._pixels**2 * _FLOAT64
+        kernels = _KERNELS * self._pixels**2 * _FLOAT64
+        projected = self._rays**2 * _FLOAT64 * self._grams
+        projecting = 2 * self._rays * self._pixels * _FLOAT64
+        learning = self._rays**2 * _FLOAT64 * (self._grams + 4)  # of the rays that are learned from, and the algebra
+        posterior = 5 * self._pixels**2 * _FLOAT64 + projecting
+        return max(one_member, kernels + projected + max(projecting, learning, posterior))
+
+    def _fit_and_passes(self) -> float:
+        """Passes through the network; a step of the fit is two."""
+        config = self._config
+        steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
+        steps += 3 * config.fit.refit_steps
+        if self._kernel:
+            passes = 2 * self._pixels * config.fit.members
+        elif self._method == "dense":
+            passes = 2 * (self._rays + self._pixels)
+        else:
+            passes = 2 * (self._rays + _products(self._method, config.posterior))
+        if config.evidence.method == "tv-map":
+            passes += 4 * self._pixels
+        if config.evidence.method == "em":
+            passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
+        return 2 * steps * config.fit.members + passes
+
+    def _algebra(self) -> float:
+        """Seconds of factorisations and products of matrices."""
+        rays, pixels, config = self._rays, self._pixels, self._config
+        learning = config.evidence.max_evaluations * min(rays, 1.2 * config.evidence.max_rays) ** 3
+        if self._kernel:
+            sums = config.fit.members * pixels**2 * self.n_weights + _KERNELS * (rays * pixels**2 + rays**2 * pixels)
+        else:
+            sums = rays**2 * self.n_weights + (pixels**2 * self.n_weights if self._method == "dense" else 0)
+        return (learning + sums + 8 * rays**3 / 3) / _FLOPS
+
+
+def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:
+    """Products with A F or its adjoint behind all samples, by the steps that scans took."""
+    steps = min(_STEPS.get(method, 0), settings.max_iterations)
+    once = 2 * settings.preconditioner_rank if method in ("cg", "sgd") else 0
+    return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
+
+
+def _n_grams(config: Config, network: UNet) -> int:
+    """Of the weights' prior: one a group, or six where filters are correlated."""
+    if config.prior.kind == "layer":
+        return len(network.convolutions())
+    blocks = 3 * len(config.network.channels)
+    return {"isotropic": 1, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[config.prior.kind]
+
+
+def _halvings(name: str) -> int:
+    stage, _, rest = name.partition(".")
+    scale = int(rest.partition(".")[0]) if stage in ("down", "up", "skips") else 0
+    return scale + 1 if stage == "down" else scale

@@ -1,0 +1,69 @@
+"""The preconditioner of the rays' equations: what is strong in them is taken out once, for all draws."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from operators import LinearMap, NystromApproximation, nystrom_approximation
+
+
+class RayPreconditioner:
+    """P ≈ I + ΦΦᵀ, from a randomised Nyström approximation of ΦΦᵀ (arXiv 2110.02820).
+
+    P^(-1/2)(I + ΦΦᵀ)P^(-1/2) has no eigenvalue below 1, and its largest is about the first of I + ΦΦᵀ that the rank
+    leaves out: of a real scan of 30 views at 64 x 64, rank 256 took the condition from 1e6 to 99.
+
+    Args:
+        gram: ΦΦᵀ, a symmetric map of the rays; handed float64, `rank` times.
+        rank: of the approximation, at most the number of rays; 0 for P = I.
+        generator: draws the test vectors.
+        rounding: relative, of a product with ΦΦᵀ.
+        batch: vectors handed to it at a time.
+
+    Raises:
+        ValueError: a negative rank.
+    """
+
+    def __init__(
+        self, gram: LinearMap, rank: int, *, generator: torch.Generator, rounding: float, batch: int = 16
+    ) -> None:
+        if rank < 0:
+            raise ValueError(f"expected a preconditioner of rank >= 0, got {rank}")
+        rank = min(rank, math.prod(gram.in_shape))
+        self._approximation: NystromApproximation | None = None
+        if rank > 0:
+            self._approximation = nystrom_approximation(gram, rank, generator=generator, rounding=rounding, batch=batch)
+
+    def power(self, rays: Tensor, exponent: float) -> Tensor:
+        """P^exponent of rays, (*batch, *rays) -> the same."""
+        if self._approximation is None:
+            return rays
+        return self._approximation.power(rays, exponent, shift=1.0)
+
+
+class PreconditionedMap:
+    """P^(-1/2) K P^(-1/2) of a symmetric map K of the rays: symmetric, and as well conditioned as P is good."""
+
+    def __init__(self, linear_map: LinearMap, preconditioner: RayPreconditioner) -> None:
+        self._map, self._preconditioner = linear_map, preconditioner
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """K's."""
+        return self._map.in_shape
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """K's."""
+        return self._map.out_shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(*batch, *rays) -> the same: one product with K."""
+        return self._preconditioner.power(self._map(self._preconditioner.power(x, -0.5)), -0.5)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """The same, as the map is symmetric."""
+        return self(y)
