@@ -1,15 +1,15 @@
-"""The joint log-likelihood that error bars would have with more or less knowledge than they come with."""
+"""The joint log-likelihood of error bars whose covariance has been given a factor and an extra variance."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.optimize
 import torch
 from torch import Tensor
-
-from dip.metrics import joint_log_likelihood
 
 
 def constant_log_likelihood(psnr_db: float, *, floor: float) -> float:
@@ -22,35 +22,44 @@ def constant_log_likelihood(psnr_db: float, *, floor: float) -> float:
     return -0.5 * (mean_square / variance + math.log(2 * math.pi * variance))
 
 
-def best_log_likelihood(error: Tensor, covariance: Tensor, *, floor: float) -> float:
-    """Highest log N(error; 0, a C + b I + floor I) per pixel over all a, b ≥ 0, in nats.
-
-    The truth chooses a and b for each image: no way to find them from the rays can do better.
+@dataclass(frozen=True)
+class Spectrum:
+    """One image's error in the axes of its covariance C.
 
     Args:
-        error: (row, col).
-        covariance: C, (row · col, row · col).
-        floor: variance.
+        variances: (pixels,), eigenvalues of C.
+        squares: (pixels,), squared components of the error.
     """
-    values, vectors = torch.linalg.eigh(covariance.double())
-    eigenvalues = values.clamp(min=0).numpy()
-    squares = (vectors.mT @ error.double().reshape(-1)).square().numpy()
 
-    def minus_density(logs: np.ndarray) -> float:
-        factor, extra = np.exp(logs)
-        variances = factor * eigenvalues + extra + floor
-        return 0.5 * float(np.mean(squares / variances + np.log(2 * math.pi * variances)))
+    variances: np.ndarray
+    squares: np.ndarray
 
-    starts = [(math.log(factor), math.log(extra)) for factor in (0.1, 1.0, 10.0, 100.0) for extra in (1e-6, 1e-4, 1e-2)]
-    found = [scipy.optimize.minimize(minus_density, start, method="Nelder-Mead").fun for start in starts]
-    return -float(min(found))
+    @classmethod
+    def of(cls, error: Tensor, covariance: Tensor) -> Spectrum:
+        """Of an error (row, col) and C (row · col, the same)."""
+        values, vectors = torch.linalg.eigh(covariance.double())
+        return cls(values.clamp(min=0).numpy(), (vectors.mT @ error.double().reshape(-1)).square().numpy())
+
+    @classmethod
+    def of_diagonal(cls, error: Tensor, covariance: Tensor) -> Spectrum:
+        """The same of the diagonal of C alone."""
+        return cls(covariance.diagonal().numpy(), error.double().reshape(-1).square().numpy())
+
+    def log_likelihood(self, *, factor: float = 1.0, extra: float = 0.0, floor: float) -> float:
+        """Log N(error; 0, factor · C + (extra + floor) · I) per pixel, in nats."""
+        variances = factor * self.variances + extra + floor
+        return -0.5 * float(np.mean(self.squares / variances + np.log(2 * math.pi * variances)))
 
 
-def variants(error: Tensor, covariance: Tensor, *, floor: float) -> dict[str, float]:
-    """Joint log-likelihoods of the covariance's diagonal alone, and of both at their best (see above)."""
-    diagonal = covariance.diagonal().diag()
-    return {
-        "diagonal_joint_log_likelihood": joint_log_likelihood(error, diagonal, floor=floor),
-        "best_joint_log_likelihood": best_log_likelihood(error, covariance, floor=floor),
-        "best_diagonal_joint_log_likelihood": best_log_likelihood(error, diagonal, floor=floor),
-    }
+def best_inflation(spectra: Sequence[Spectrum], *, floor: float) -> dict[str, float]:
+    """The "factor" and "extra" variance under which images have the highest mean log-likelihood."""
+
+    def loss(logs: np.ndarray) -> float:
+        factor, extra = (float(value) for value in np.exp(np.clip(logs, -30, 30)))
+        return -float(np.mean([one.log_likelihood(factor=factor, extra=extra, floor=floor) for one in spectra]))
+
+    # A minimum may be local: with a large factor or with a large extra.
+    starts = [(math.log(factor), math.log(extra)) for factor in (0.1, 1, 10, 100) for extra in (1e-6, 1e-4, 1e-2)]
+    found = [scipy.optimize.minimize(loss, start, method="Nelder-Mead") for start in starts]
+    factor, extra = np.exp(np.clip(min(found, key=lambda one: float(one.fun)).x, -30, 30))
+    return {"factor": float(factor), "extra": float(extra)}

@@ -8,7 +8,7 @@ import torch
 from dip import UNet, UNetSettings
 from dip.metrics import joint_log_likelihood
 from tests.benchmarks import mc_dropout
-from tests.benchmarks.joint_likelihood import best_log_likelihood, constant_log_likelihood
+from tests.benchmarks.joint_likelihood import Spectrum, best_inflation, constant_log_likelihood
 from tests.benchmarks.published_fit import SCHEDULES, published_network
 
 SMALL = UNetSettings(channels=(8, 8), skip_channels=(2,), output="sigmoid")
@@ -45,19 +45,31 @@ def test_the_published_network_and_its_schedule_for_every_setting() -> None:
     assert set(SCHEDULES) == {(angles, noise) for angles in (5, 10, 20, 30) for noise in (0.05, 0.1)}
 
 
-def test_the_truths_choice_beats_what_it_can_choose_and_reduces_to_the_constant() -> None:
+def test_the_best_inflation_beats_others_and_reduces_to_the_constant() -> None:
     generator = torch.Generator().manual_seed(0)
     error = 0.1 * torch.randn(4, 5, generator=generator, dtype=torch.float64)
     root = torch.randn(20, 3, generator=generator, dtype=torch.float64)
-    covariance = root @ root.mT
-    best = best_log_likelihood(error, covariance, floor=FLOOR)
-    identity = torch.eye(20, dtype=torch.float64)
+    spectrum = Spectrum.of(error, root @ root.mT)
+    best = spectrum.log_likelihood(**best_inflation([spectrum], floor=FLOOR), floor=FLOOR)
     tried = [
-        joint_log_likelihood(error, factor * covariance + extra * identity, floor=FLOOR)
+        spectrum.log_likelihood(factor=factor, extra=extra, floor=FLOOR)
         for factor in (0.0, 0.003, 0.01, 1.0)
         for extra in (0.001, 0.01, 0.1)
     ]
     psnr = float(-10 * torch.log10(error.square().mean()))
     constant = constant_log_likelihood(psnr, floor=FLOOR)
     assert best >= max(*tried, constant) - 1e-6
-    assert best_log_likelihood(error, identity, floor=FLOOR) == pytest.approx(constant, abs=1e-5)
+    plain = Spectrum.of(error, torch.zeros(20, 20, dtype=torch.float64))
+    assert plain.log_likelihood(extra=10 ** (-psnr / 10) - FLOOR, floor=FLOOR) == pytest.approx(constant)
+
+
+def test_a_spectrum_has_the_density_of_its_gaussian() -> None:
+    generator = torch.Generator().manual_seed(0)
+    error = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    root = torch.randn(20, 20, generator=generator, dtype=torch.float64)
+    covariance = root @ root.mT
+    inflated = 2 * covariance + 0.1 * torch.eye(20, dtype=torch.float64)
+    found = Spectrum.of(error, covariance).log_likelihood(factor=2, extra=0.1, floor=FLOOR)
+    assert found == pytest.approx(joint_log_likelihood(error, inflated, floor=FLOOR))
+    diagonal = Spectrum.of_diagonal(error, covariance).log_likelihood(floor=FLOOR)
+    assert diagonal == pytest.approx(joint_log_likelihood(error, covariance.diagonal().diag(), floor=FLOOR))
