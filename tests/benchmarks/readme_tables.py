@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.environment import RESULTS
+from tests.benchmarks.joint_likelihood import constant_log_likelihood
 
 README = Path(__file__).parents[2] / "README.md"
 SCANS = {"ta": "HTC 2022 ta", "tb": "HTC 2022 tb", "lotus": "lotus"}
@@ -116,10 +119,73 @@ def samplers() -> list[str]:
     ]
 
 
+def _settings() -> Iterator[tuple[str, list[dict[str, float]], dict[str, Any], dict[str, Any] | None]]:
+    """Of every setting its title, ctuq's images that the others were given too, the others, published fit if run."""
+    others = {(row["angles"], row["noise"]): row for row in results("baselines")["settings"]}
+    published = {(row["angles"], row["noise"]): row for row in results("published_fit")["settings"]}
+    for angles in ANGLES:
+        for percent in NOISE_PERCENT:
+            setting = angles, percent / 100
+            n_images = len(others[setting]["matern"]["images"])
+            ours = results(f"kmnist_{angles}_{percent}")["images"][:n_images]
+            yield f"{angles}, {percent} %", ours, others[setting], published.get(setting)
+
+
+def likelihoods() -> list[str]:
+    """One row a setting: joint log-likelihoods of ctuq and of other methods, as they are, tuned, and with the truth."""
+    floor = results("baselines")["floor"]
+    header = ["MC dropout", "five fits", "MC dropout †", "five fits †", "constant *", "MC dropout *", "five fits *"]
+    rows = [_header("angles, noise", "ctuq", "Matérn field", *header)]
+    for title, ours, others, _ in _settings():
+        means = [others[method]["mean"] for method in ("mc_dropout", "ensemble")]
+        plain, tuned, best = (
+            tuple(max(m[f"{kind}joint_log_likelihood"], m[f"{kind}diagonal_log_likelihood"]) for m in means)
+            for kind in ("", "tuned_", "best_")
+        )
+        figures = (
+            statistics.fmean(image["joint_log_likelihood"] for image in ours),
+            others["matern"]["mean"]["joint_log_likelihood"],
+            *plain,
+            *tuned,
+            statistics.fmean(constant_log_likelihood(image["psnr_db"], floor=floor) for image in ours),
+            *best,
+        )
+        rows.append(f"| {title} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
+    return rows
+
+
+def images() -> list[str]:
+    """One row a setting: PSNR of ctuq and of other methods, and what the published schedule takes."""
+    header = ("ctuq", "five fits", "MC dropout", "Matérn field", "published schedule", "its steps", "its seconds")
+    rows = [_header("angles, noise", *header)]
+    for title, ours, others, published in _settings():
+        figures = [
+            statistics.fmean(image["psnr_db"] for image in ours),
+            *(others[method]["mean"]["psnr_db"] for method in ("ensemble", "mc_dropout", "matern")),
+        ]
+        shown = " | ".join(f"{figure:.2f}" for figure in figures)
+        rows.append(f"| {title} | {shown} | {_fit(published)} |")
+    return rows
+
+
+def _fit(published: dict[str, Any] | None) -> str:
+    if published is None:
+        return "– | – | –"
+    mean = published["mean"]
+    return f"{mean['psnr_db']:.2f} | {published['steps']:,} | {mean['seconds']:.0f}"
+
+
 def main() -> None:
     """Rewrite README.md."""
     text = README.read_text(encoding="utf-8")
-    for name, rows in {"real": real(), "kmnist": kmnist(), "samplers": samplers()}.items():
+    tables = {
+        "real": real(),
+        "kmnist": kmnist(),
+        "likelihoods": likelihoods(),
+        "images": images(),
+        "samplers": samplers(),
+    }
+    for name, rows in tables.items():
         marker = f"<!-- figures: {name} -->\n\n"
         table = "\n".join(rows)
         text, n = re.subn(rf"{re.escape(marker)}(\|.*\n)+", lambda _, m=marker, t=table: f"{m}{t}\n", text)  # type: ignore[misc]
