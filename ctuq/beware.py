@@ -8,8 +8,8 @@ from dip import Learned, PosteriorMethod, PosteriorSettings
 
 # At 1 network and linearisation have nothing in common, which is where scans usually are: most of the weights that the
 # rays leave open do nothing to first order, and much to the second. Held-out rays judge the linear model all the same.
-# Beyond, its images move further than the network's own.
-_LINEARISATION_ERROR_UP_TO = 1.5
+# Beyond 2 its images move further than the network's own, by the triangle inequality.
+_LINEARISATION_ERROR_UP_TO = 2.0
 
 # What to try where samples by a method did not reach the tolerance.
 _ALTERNATIVES: dict[PosteriorMethod, str] = {
@@ -38,7 +38,7 @@ def beware(
         linearisation_error: None where there is none.
     """
     notes = []
-    if residual > settings.tolerance:
+    if not residual <= settings.tolerance:  # NaN is not
         notes.append(
             f"expected samples whose equations are solved to posterior.tolerance={settings.tolerance:g}, got "
             f"{residual:.2g} with posterior.method={method}: take the deviation as no better known, or try "
@@ -50,11 +50,11 @@ def beware(
             f"judged them (posterior.image_temperature={settings.image_temperature:g}): believe them as far as images "
             "with a known truth bear that factor out"
         )
-    if linearisation_error is not None and linearisation_error > _LINEARISATION_ERROR_UP_TO:
+    if linearisation_error is not None and not linearisation_error <= _LINEARISATION_ERROR_UP_TO:
         notes.append(
             "at weights drawn from the posterior the linear model misses the network's image by "
             f"{linearisation_error:.2g} times what the network changes it: the deviations may be larger than anything "
-            "that the network can make; try network.output=linear or another prior.kind"
+            "that the network can make; believe them as far as held-out rays bear them out, or try another prior.kind"
         )
     if not learned.converged:
         notes.append(

@@ -219,13 +219,17 @@ def _infer(
     calibration = calibrate(
         residual[judges], predictive_factor(all_rays, judges), temperature=factor, angles_rad=tuple(angles)
     )
+    cold = config.posterior.image_temperature
     error = model.linearisation_error(
-        learned.variances, all_rays, _LINEARISATION_DRAWS, generator=problem.seeds("linearisation")
+        learned.scaled(cold, {}).variances,
+        all_rays.mul_(cold**0.5),
+        _LINEARISATION_DRAWS,
+        generator=problem.seeds("linearisation"),
     )
     del all_rays  # as large as the data squared, and the posterior needs one in its own units
     watch.step(1, 4)
     # A posterior whose prior and noise are both scaled is scaled itself.
-    physical = learned.scaled(config.posterior.image_temperature * problem.scale**2, {}).variances
+    physical = learned.scaled(cold * problem.scale**2, {}).variances
     mean = found.full_image * problem.scale
     posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
     watch.step(2, 4)
@@ -249,7 +253,7 @@ def _assemble(
     std = result.estimate.variance.sqrt()
     # d sd = d variance / (2 sd): a relative error half as large.
     standard_error = result.estimate.standard_error / (2 * std)
-    residual = max(result.estimate.worst_residual, float(result.samples.relative_residual.max()))
+    residual = float(result.samples.relative_residual.max().clamp(min=result.estimate.worst_residual))  # NaN stays
     linearisation = {} if result.linearisation_error is None else {"linearisation_error": result.linearisation_error}
     diagnostics = {
         "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),

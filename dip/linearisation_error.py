@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,8 @@ def linearisation_error(jacobian: NetworkJacobian, steps: Tensor) -> float:
 
     Around 1 or more, images that the posterior holds for possible are not what the network makes of such weights. The
     biases stay as they are, and a slope floor of a sigmoid output counts as error, as it does in the posterior. A step
-    that does not change the image at all counts as 0 if J says the same, and as infinite if not.
+    that does not change the image at all counts as 0 if J says the same, and as infinite if not; so does one that takes
+    either of them out of range.
 
     Args:
         jacobian: J at the weights w*.
@@ -29,8 +32,8 @@ def linearisation_error(jacobian: NetworkJacobian, steps: Tensor) -> float:
     origin = _image(jacobian, torch.zeros_like(steps[0]))
     changes = torch.stack([_image(jacobian, step) for step in steps]) - origin
     missed = (changes - jacobian(steps)).flatten(1).norm(dim=1)
-    relative = torch.where(missed > 0, missed / changes.flatten(1).norm(dim=1), 0.0)
-    return float(relative.median())
+    relative = torch.where(missed == 0, 0.0, missed / changes.flatten(1).norm(dim=1))
+    return float(relative.nan_to_num(nan=math.inf, posinf=math.inf).median())
 
 
 def _image(jacobian: NetworkJacobian, step: Tensor) -> Tensor:

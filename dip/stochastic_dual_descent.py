@@ -65,9 +65,11 @@ class StochasticDualDescentUpdate:
         self.rays, self.tolerance = rays, tolerance
         self._covariance, self._sweeps, self._rank, self._block = covariance, sweeps, rank, min(block, n_rays)
         self._generator = generator.clone_state()
-        signal = MatrixMap(covariance - torch.eye(n_rays).to(covariance))
+        signal = covariance.clone()
+        signal.diagonal().sub_(1.0)
+        # Rows of rays that were observed later come from passes, whatever the matrix is kept in.
         self._preconditioner = RayPreconditioner(
-            signal, rank, generator=self._generator, rounding=torch.finfo(covariance.dtype).eps
+            MatrixMap(signal), rank, generator=self._generator, rounding=torch.finfo(rays.dtype).eps
         )
         half = self._preconditioner.power(covariance, -0.5).mT
         self._matrix = self._preconditioner.power(half, -0.5)

@@ -12,9 +12,8 @@ from operators import RayTransform
 from tests.benchmarks.kmnist import CONFIG
 
 MEMBERS = 5
-CHOOSES = (
-    0.08  # share of the rays that each member leaves out until it has chosen its step; the product's is 0.1 of four
-)
+# Share of the rays that each member leaves out until it has chosen its step; the product's is 0.1 of four.
+CHOOSES = 0.08
 
 
 def member_images(scan: ctuq.Scan, *, generator: torch.Generator) -> Tensor:

@@ -50,7 +50,8 @@ def real() -> list[str]:
             "chi-square per ray",
             "coverage 95 % of held-out rays",
             "of pixels",
-            "of pixels, counting the reference's noise",
+            "counting the reference's noise",
+            "rms z of pixels",
             "seconds",
         )
     ]
@@ -68,7 +69,8 @@ def real() -> list[str]:
             f"| {title} | {scan['views']} | {mean['correlation']:.4f} / {scan['correlation_fbp']:.4f} / "
             f"{scan['correlation_cgls_15']:.4f} | {spread('chi_square_per_ray', 1, 2)} | "
             f"{spread('coverage_95', 100, 1)} % | {spread('image_coverage_95', 100, 1)} % | "
-            f"{100 * mean['image_coverage_95_with_reference_noise']:.1f} % | {seconds:.0f} |"
+            f"{100 * mean['image_coverage_95_with_reference_noise']:.1f} % | {mean['image_rms_z']:.2f} | "
+            f"{seconds:.0f} |"
         )
     return rows
 
@@ -126,7 +128,7 @@ def _settings() -> Iterator[tuple[str, list[dict[str, float]], dict[str, Any], d
     for angles in ANGLES:
         for percent in NOISE_PERCENT:
             setting = angles, percent / 100
-            n_images = len(others[setting]["matern"]["images"])
+            (n_images,) = {len(others[setting][method]["images"]) for method in ("matern", "mc_dropout", "ensemble")}
             ours = results(f"kmnist_{angles}_{percent}")["images"][:n_images]
             yield f"{angles}, {percent} %", ours, others[setting], published.get(setting)
 

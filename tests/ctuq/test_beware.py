@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from ctuq.beware import beware
@@ -15,7 +17,7 @@ def warned(
     return beware(learned, residual, "cg", settings, linearisation_error=linearisation_error)
 
 
-@pytest.mark.parametrize("usual", [None, 0.0, 0.7, 1.02])
+@pytest.mark.parametrize("usual", [None, 0.0, 0.7, 1.02, 1.99])
 def test_nothing_is_said_of_what_is_usual(usual: float | None) -> None:
     assert warned(linearisation_error=usual) == ()
 
@@ -23,11 +25,15 @@ def test_nothing_is_said_of_what_is_usual(usual: float | None) -> None:
 def test_a_linear_model_that_moves_further_than_its_network_is_named_with_what_to_try() -> None:
     (note,) = warned(linearisation_error=2.34)
     assert "by 2.3 times what the network changes it" in note
-    assert "try network.output=linear" in note
+    assert "try another prior.kind" in note
+
+
+def test_what_is_no_number_is_never_good() -> None:
+    assert len(warned(linearisation_error=math.nan, residual=math.nan)) == 2
 
 
 def test_samples_come_first_and_the_search_last() -> None:
     unfinished = Learned({"noise": 1.0}, 0.0, 40, converged=False)
-    notes = warned(learned=unfinished, residual=3.0, linearisation_error=2.0, temperature=0.5)
+    notes = warned(learned=unfinished, residual=3.0, linearisation_error=2.1, temperature=0.5)
     parts = ("posterior.tolerance=0.02, got 3", "image_temperature=0.5", "linear model misses", "after 40 evaluations")
     assert [part in note for part, note in zip(parts, notes, strict=True)] == [True] * 4

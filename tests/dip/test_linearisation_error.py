@@ -49,3 +49,8 @@ def test_no_step_is_no_error() -> None:
 def test_other_shapes_are_refused(wrong: Tensor) -> None:
     with pytest.raises(ValueError, match="steps must"):
         linearisation_error(JACOBIAN, wrong)
+
+
+def test_a_step_out_of_range_is_no_step_that_j_explains() -> None:
+    jacobian = network_jacobian(dtype=torch.float32)
+    assert linearisation_error(jacobian, 1e30 * steps().float()) == float("inf")

@@ -70,6 +70,18 @@ def test_every_method_finds_the_same_draw_with_more_rays(method: Method, seed: i
     assert float(update.relative_residual.max()) <= richer.tolerance
 
 
+def test_dual_descent_bears_passes_in_float32_and_rays_measured_twice() -> None:
+    scan = ParallelBeam(grid=ImageGrid(shape=(8, 8)), angles_rad=[0.3 * k for k in range(8)], n_detectors=10)
+    again = ParallelBeam(grid=ImageGrid(shape=(8, 8)), angles_rad=[0.3, 0.9], n_detectors=10)
+    factor = MatrixMap(randn(64, 120, seed=3).float(), out_shape=(8, 8))
+    rays = WhitenedRays(RayTransform(scan), factor, GaussianNoise(1e-2), torch.float32)
+    whole = rays.covariance_rows(80)
+    update = StochasticDualDescentUpdate(rays, whole, tolerance=0.1, sweeps=300, rank=256, generator=generator(0))
+    richer = update.observing(RayTransform(again), noise=GaussianNoise(1e-2))
+    latent, noise = draws(richer.rays)
+    assert float(richer(latent.float(), noise).relative_residual.max()) < 1
+
+
 @pytest.mark.parametrize("method", ITERATIVE)
 def test_stopping_early_shows(method: Method) -> None:
     small = model()
