@@ -1,7 +1,7 @@
 """Acquisition functions: what the posterior says of candidate views -> one score each, the higher the better.
 
 In what follows S (detector, detector) is the covariance that the posterior gives to the rays of a view, in units of
-their noise: S = R⁻¹ A C Aᵀ R⁻ᵀ with noise of covariance R Rᵀ (arXiv 2207.05714, section 3, for white noise). All are
+their noise: S = R⁻¹ A C Aᵀ R⁻ᵀ with noise of covariance R Rᵀ (arXiv 2207.05714, for white noise). All are
 free of data: only hyperparameters and views enter.
 
 Where C was estimated by K draws, so is S, and its log-determinant comes out too small on average: by p(p + 1)/(2K) nats
