@@ -12,6 +12,7 @@ from ctuq.doctor import diagnose
 from ctuq.errors import InputError
 from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_command
 from ctuq.outcome import FAILED, outcome
+from ctuq.plan_jobs import PlanRequest, plan_to_files
 from ctuq.result_file import read_result
 from ctuq.whole_file import require_writable
 
@@ -46,6 +47,15 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class CriterionName(StrEnum):
+    """What a view is worth: information (jointly, or ray by ray), squared error, or the region's variance."""
+
+    EIG = "eig"
+    DIAGONAL_EIG = "diagonal-eig"
+    ESE = "ese"
+    ROI = "roi"
 
 
 ScanFile = Annotated[
@@ -123,6 +133,49 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
     )
     with outcome(as_json=json, debug=debug) as events:
         reconstruct_to_files(request, events)
+
+
+@app.command(epilog="Example: ctuq plan scan.h5 --candidates 180 -n 10 --out angles.npy --set grid.size=128")
+def plan(  # noqa: PLR0913, PLR0917  one argument an option
+    source: Annotated[
+        Path, typer.Argument(metavar="R.h5|SCAN", help="Scan, reconstructed first; or a result, with its few draws.")
+    ],
+    n_angles: Annotated[int, typer.Option("-n", "--n-angles", min=1, help="Views to choose.")],
+    candidates: Annotated[
+        str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
+    ] = "180",
+    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
+    roi: Annotated[
+        str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Angles in degrees: .npy, .csv, .json or .h5; a .png goes beside. Repeatable."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")] = 0,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say which view angles (degrees) to measure next, and how far the deviation (1/mm) would fall."""
+    request = PlanRequest(
+        source=source,
+        candidates=candidates,
+        n_angles=n_angles,
+        criterion=criterion.value,
+        roi=roi,
+        out=tuple(out or ()),
+        config=config,
+        overrides=tuple(overrides or ()),
+        seed=seed,
+        force=force,
+    )
+    with outcome(as_json=json, debug=debug) as events:
+        plan_to_files(request, events)
 
 
 @app.command(epilog="Example: ctuq report result.h5 --out report.html")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ctuq.rays import Rays
 from dip.calibration import Calibration
 from operators import ImageGrid
 
@@ -71,6 +72,7 @@ class Reconstruction:
         fit_steps: (n,) step numbers of the fit's curve.
         fit_loss: (n,) loss on the rays that were fitted.
         holdout_loss: (n,) loss on the rays held out to choose the step.
+        rays: behind it, with their geometry and noise; None when read from a file that has none.
         posterior: what to ask for more samples and covariances; None when read from a file.
 
     Raises:
@@ -89,6 +91,7 @@ class Reconstruction:
     fit_steps: Tensor
     fit_loss: Tensor
     holdout_loss: Tensor
+    rays: Rays | None = None
     posterior: object | None = None
 
     def __post_init__(self) -> None:

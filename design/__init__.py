@@ -21,7 +21,7 @@ from design.conditioned_beliefs import ImageBelief, ScanModel
 from design.constraints import Constraints, Cost, Wedge
 from design.factor_downdate import FactorDowndate
 from design.greedy import GreedySelection, Plan
-from design.image_covariance import ImageCovariance, exact_covariance, sampled_covariance
+from design.image_covariance import ImageCovariance, drawn_covariance, exact_covariance, sampled_covariance
 from design.motor_order import motor_order
 from design.planner_points import PointFormat
 from design.planner_state import MeasuredView, PlannerState, Suggestion
@@ -54,6 +54,7 @@ __all__ = [
     "ViewBelief",
     "Wedge",
     "diagonal_information_gain",
+    "drawn_covariance",
     "exact_covariance",
     "expected_squared_error",
     "information_gain",

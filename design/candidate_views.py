@@ -134,6 +134,16 @@ class CandidateViews:
         return self._latent is None
 
     @property
+    def n_draws(self) -> float:
+        """Draws that the covariance was made of; infinite where it is exact."""
+        return math.inf if self._latent is None else float(len(self._latent))
+
+    @property
+    def draws_left(self) -> float:
+        """Of them, those that the observations have not used up."""
+        return self._draws_left
+
+    @property
     def _scale(self) -> float:
         return 1.0 if self._latent is None else len(self._latent) / self._draws_left
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -72,6 +72,7 @@ class GreedySelection:
         taken_rad: Sequence[float] = (),
         excluded: Sequence[int] = (),
         present_rad: float = 0.0,
+        on_step: Callable[[int, float], None] | None = None,
     ) -> Plan:
         """Choose.
 
@@ -81,6 +82,7 @@ class GreedySelection:
             taken_rad: angles measured, or about to be.
             excluded: candidates not to be chosen.
             present_rad: where the motor stands.
+            on_step: called as (views chosen, deviation of the region then).
 
         Raises:
             ValueError: fewer than one view asked for.
@@ -110,6 +112,8 @@ class GreedySelection:
             chosen.append(index)
             scores.append(score)
             deviations.append(views.region_std())
+            if on_step is not None:
+                on_step(len(chosen), deviations[-1])
         return Plan(
             tuple(chosen),
             tuple(views.candidates.ids[index] for index in chosen),

@@ -124,8 +124,23 @@ def sampled_covariance(posterior: Posterior, n_samples: int, *, generator: torch
     """
     if n_samples < 2:
         raise ValueError(f"n_samples must be at least 2, got {n_samples}")
-    images = posterior.sample(n_samples, generator=generator).images
-    deviations = (images - posterior.mean).double().flatten(1)
-    rows, cols = posterior.mean.shape
+    return drawn_covariance(posterior.sample(n_samples, generator=generator).images, posterior.mean)
+
+
+def drawn_covariance(images: Tensor, mean: Tensor) -> ImageCovariance:
+    """`sampled_covariance` of draws that are there already, such as those kept in a file.
+
+    Args:
+        images: (n, row, col).
+        mean: of the posterior that they were drawn from, (row, col).
+
+    Raises:
+        ValueError: fewer than two draws.
+    """
+    n_samples = len(images)
+    if n_samples < 2:
+        raise ValueError(f"expected at least 2 draws, got {n_samples}")
+    deviations = (images - mean).double().flatten(1)
+    rows, cols = mean.shape
     residual = torch.zeros(rows * cols, dtype=torch.float64)
     return ImageCovariance((rows, cols), deviations.mT / math.sqrt(n_samples), residual, n_samples)
