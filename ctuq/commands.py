@@ -1,16 +1,17 @@
 """The commands and their options. What they do is in `ctuq.jobs`, how they end in `ctuq.outcome`."""
 
 import importlib.metadata
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ctuq import acquire_commands
 from ctuq.check import check_scan
 from ctuq.doctor import diagnose
 from ctuq.errors import InputError
 from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_command
+from ctuq.options import ConfigFile, CriterionName, Debug, Device, Force, Json, Overrides, ScanFile
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
 from ctuq.result_file import read_result
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(acquire_commands.app)
 
 
 def _print_version(asked: bool) -> None:
@@ -39,36 +41,6 @@ def common(
     ] = False,
 ) -> None:
     """Options of ctuq itself."""
-
-
-class Device(StrEnum):
-    """Where to compute."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class CriterionName(StrEnum):
-    """What a view is worth: information (jointly, or ray by ray), squared error, or the region's variance."""
-
-    EIG = "eig"
-    DIAGONAL_EIG = "diagonal-eig"
-    ESE = "ese"
-    ROI = "roi"
-
-
-ScanFile = Annotated[
-    Path, typer.Argument(metavar="SCAN", help="Sinogram file (HDF5): angles in degrees, lengths in mm.")
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C.yaml", help="Settings; see configs/.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, such as grid.size=128. Repeatable."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command(epilog="Example: ctuq demo --out demo-out")

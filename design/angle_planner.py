@@ -205,6 +205,10 @@ class AnglePlanner:
         """Root mean square of the deviations of the region's pixels given all that was told, in the image's unit."""
         return self._views(with_open=False).region_std()
 
+    def promised_std(self) -> float:
+        """The same once all that is open was told as well."""
+        return self._views(with_open=True).region_std()
+
     def get_best_points(self) -> list[tuple[str, dict[str, float], dict[str, float]]]:
         """All measured views as (id, {angle}, {score promised}), the most promising first: an image needs them all."""
         promised = {suggestion.id: suggestion.score for suggestion in self._state.suggestions}
