@@ -14,6 +14,8 @@ from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_co
 from ctuq.options import ConfigFile, CriterionName, Debug, Device, Force, Json, Overrides, ScanFile
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
+from ctuq.replay import STRATEGIES, ReplaySettings
+from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
 from ctuq.whole_file import require_writable
 
@@ -148,6 +150,53 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     )
     with outcome(as_json=json, debug=debug) as events:
         plan_to_files(request, events)
+
+
+@app.command(epilog="Example: ctuq replay scan.h5 --out replay.h5 --start 5 -n 20 --set grid.size=64")
+def replay(  # noqa: PLR0913, PLR0917  one argument an option
+    scan: ScanFile,
+    out: Annotated[Path, typer.Option(metavar="R.h5", help="Curves (NeXus); the page goes beside it as .html.")],
+    start: Annotated[int, typer.Option(min=1, help="Equidistant views that planning starts from.")] = 5,
+    n_angles: Annotated[int, typer.Option("-n", "--n-angles", min=1, help="Views that are added.")] = 20,
+    every: Annotated[int, typer.Option(min=1, help="Views between two reconstructions.")] = 5,
+    against: Annotated[str, typer.Option(metavar="NAMES", help="Other orders, with commas.")] = ",".join(STRATEGIES),
+    random_seeds: Annotated[int, typer.Option(min=1, help="Orders at random.")] = 3,
+    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE.npy", help="In 1/mm on the same grid.", show_default="FBP of all views"),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Acquire a scan again in the order of a plan, and compare images and deviations (1/mm) with other orders.
+
+    What is finished stays in a folder beside --out: after an interruption the same command goes on from there.
+    """
+    with outcome(as_json=json, debug=debug) as events:
+        settings = ReplaySettings(
+            start=start,
+            n_angles=n_angles,
+            every=every,
+            against=tuple(name for name in against.split(",") if name),
+            random_seeds=random_seeds,
+            criterion=criterion.value,
+        )
+        request = ReplayRequest(
+            scan=scan,
+            out=out,
+            settings=settings,
+            reference=reference,
+            config=config,
+            overrides=tuple(overrides or ()),
+            seed=seed,
+            force=force,
+        )
+        replay_to_files(request, events)
 
 
 @app.command(epilog="Example: ctuq report result.h5 --out report.html")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators import FanBeam, GaussianNoise, Geometry, ImageGrid, ParallelBeam
+from operators.geometry import AngleInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ def geometry_from(attributes: Mapping[str, Any], *, angles_deg: Any, n_detectors
     )
 
 
-def degrees_of(angles_rad: Any) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def degrees_of(angles_rad: AngleInput) -> NDArray[np.float64]:
     """Angles for a file: those that came in as degrees go out as the same degrees, not 1e-14 beside them."""
-    return np.asarray(np.round(np.degrees(angles_rad), 12), dtype=np.float64)
+    degrees: NDArray[np.float64] = np.degrees(np.asarray(angles_rad, dtype=np.float64))
+    return np.round(degrees, 12)

@@ -1,10 +1,9 @@
-"""What planning would have gained: a scan that has all angles is acquired again in the order of a plan, and of others."""
+"""What planning would have gained: a scan with all angles is acquired again in the order of a plan, and of others."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ctuq.config import Config
 from ctuq.errors import InputError
+from ctuq.likeness import psnr, ssim
 from ctuq.planning import plan
 from ctuq.preparation import prepare
 from ctuq.reconstruct import reconstruct
@@ -228,16 +228,12 @@ class Replayer:
         return record
 
     def _scored(self, found: Reconstruction, n_views: int) -> Point:
-        from skimage.metrics import structural_similarity  # noqa: PLC0415  it takes a second to import
-
         assert self.reference is not None  # noqa: S101  __post_init__ has made one
         truth, image = self.reference.double().cpu(), found.image.double()
-        span = float(truth.max() - truth.min()) or 1.0
-        error = float((image - truth).square().mean()) or 1e-300
         return Point(
             n_angles=n_views,
-            psnr=10 * math.log10(span**2 / error),
-            ssim=float(structural_similarity(truth.numpy(), image.numpy(), data_range=span)),
+            psnr=psnr(image, truth),
+            ssim=ssim(image, truth),
             chi_square=found.calibration.chi_square,
             mean_std=float(found.std.double().mean()),
             rms_std=float(found.std.double().square().mean().sqrt()),

@@ -1,7 +1,7 @@
 """Orders in which to measure the views of a scan without looking at it, to compare planning with.
 
-Angles count modulo 180 degrees, for a fan too: opposite views hold nearly the same rays, and an even number of views over
-360 degrees would measure everything twice. That makes these the strongest of their kind.
+Angles count modulo 180 degrees, for a fan too: opposite views hold nearly the same rays, and an even number of views
+over 360 degrees would measure everything twice. That makes these the strongest of their kind.
 """
 
 from __future__ import annotations

@@ -151,13 +151,19 @@ def test_doctor_fails_when_something_that_should_work_does_not(
     assert capsys.readouterr().out.split() == [status, "torch", "2.13.0"]
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "reconstruct", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "check", "reconstruct", "plan", "replay", "report", "doctor"]
+    + [f"acquire {step}" for step in ("start", "next", "tell", "status")],
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    ended = CliRunner().invoke(
+        app, [*command.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    )
     assert ended.exit_code == 0
     assert f"Example: ctuq {command}" in ended.output
-    if command != "doctor":
-        assert "mm" in ended.output or command == "demo"
+    if command not in ("doctor", "demo"):
+        assert "mm" in ended.output or "degrees" in ended.output
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
