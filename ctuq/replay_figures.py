@@ -86,7 +86,10 @@ def _draw_views(axes: Axes, replay: Replay) -> None:
     axes.grid(color=PAGE_INKS.rule, linewidth=0.4)
     axes.tick_params(colors=PAGE_INKS.rule, labelcolor=PAGE_INKS.text)
     axes.spines["polar"].set_color(PAGE_INKS.rule)
-    _legend(axes)
+    # Beside the circle, which leaves no room inside.
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.25, -0.1), frameon=False, fontsize="small", labelcolor=PAGE_INKS.text
+    )
 
 
 def _finish(axes: Axes) -> None:
