@@ -110,7 +110,10 @@ def test_a_plan_from_a_file_is_the_plan_of_the_draws_in_it(tmp_path: Path) -> No
 
 def test_a_few_draws_are_said_to_be_used_up_with_the_better_command(tmp_path: Path) -> None:
     made = gaussian_reconstruction(scan_of(MEASURED), n_samples=16)
-    (note,) = plan(read_result(made.save(tmp_path / "r.h5")), candidates=36, n_angles=4).notes
+    found = plan(read_result(made.save(tmp_path / "r.h5")), candidates=36, n_angles=4)
+    about_the_image = (made.samples - made.image).square().mean().sqrt()
+    assert float(found.region_std[0]) == pytest.approx(float(about_the_image), rel=1e-5)
+    (note,) = found.notes
     assert "of the 16 draws" in note
     assert "ctuq plan disc.h5" in note
     assert "posterior.kept_samples=1000" in note

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ctuq import plan, read_result, reconstruct
 from ctuq.__main__ import main
@@ -21,6 +22,9 @@ def test_noise_of_a_reconstruction_is_what_it_says_of_its_rays(tmp_path: Path) -
     assert found.rays.noise.view_covariance is not None  # whole views were held out
     mean = float(np.asarray(found.rays.noise.variance).mean())
     assert mean == pytest.approx(found.noise_variance, rel=0.5)  # the representation's profile is not 1 on average
+    large = run(scan=disc_scan(factor=4.0)).rays
+    assert large is not None
+    assert torch.equal(torch.as_tensor(large.noise.variance), 16 * torch.as_tensor(found.rays.noise.variance))
     read = read_result(found.save(tmp_path / "r.h5"))
     assert read.rays is not None
     assert read.rays.noise.view_covariance is not None
