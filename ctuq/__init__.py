@@ -1,7 +1,9 @@
 """ctuq: computed tomography with error bars that can be checked."""
 
+from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config, load_config
 from ctuq.errors import CtuqError, InputError
+from ctuq.planning import plan
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.result_file import read_result
@@ -9,12 +11,14 @@ from ctuq.scan import Scan
 from ctuq.sinogram_file import read_scan
 
 __all__ = [
+    "AnglePlan",
     "Config",
     "CtuqError",
     "InputError",
     "Reconstruction",
     "Scan",
     "load_config",
+    "plan",
     "read_result",
     "read_scan",
     "reconstruct",

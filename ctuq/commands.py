@@ -1,17 +1,21 @@
 """The commands and their options. What they do is in `ctuq.jobs`, how they end in `ctuq.outcome`."""
 
 import importlib.metadata
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ctuq import acquire_commands
 from ctuq.check import check_scan
 from ctuq.doctor import diagnose
 from ctuq.errors import InputError
 from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_command
+from ctuq.options import ConfigFile, CriterionName, Debug, Device, Force, Json, Overrides, ScanFile
 from ctuq.outcome import FAILED, outcome
+from ctuq.plan_jobs import PlanRequest, plan_to_files
+from ctuq.replay import STRATEGIES, ReplaySettings
+from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
 from ctuq.whole_file import require_writable
 
@@ -23,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(acquire_commands.app)
 
 
 def _print_version(asked: bool) -> None:
@@ -38,27 +43,6 @@ def common(
     ] = False,
 ) -> None:
     """Options of ctuq itself."""
-
-
-class Device(StrEnum):
-    """Where to compute."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-ScanFile = Annotated[
-    Path, typer.Argument(metavar="SCAN", help="Sinogram file (HDF5): angles in degrees, lengths in mm.")
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C.yaml", help="Settings; see configs/.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, such as grid.size=128. Repeatable."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command(epilog="Example: ctuq demo --out demo-out")
@@ -123,6 +107,96 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
     )
     with outcome(as_json=json, debug=debug) as events:
         reconstruct_to_files(request, events)
+
+
+@app.command(epilog="Example: ctuq plan scan.h5 --candidates 180 -n 10 --out angles.npy --set grid.size=128")
+def plan(  # noqa: PLR0913, PLR0917  one argument an option
+    source: Annotated[
+        Path, typer.Argument(metavar="R.h5|SCAN", help="Scan, reconstructed first; or a result, with its few draws.")
+    ],
+    n_angles: Annotated[int, typer.Option("-n", "--n-angles", min=1, help="Views to choose.")],
+    candidates: Annotated[
+        str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
+    ] = "180",
+    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
+    roi: Annotated[
+        str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Angles in degrees: .npy, .csv, .json or .h5; a .png goes beside. Repeatable."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")] = 0,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say which view angles (degrees) to measure next, and how far the deviation (1/mm) would fall."""
+    request = PlanRequest(
+        source=source,
+        candidates=candidates,
+        n_angles=n_angles,
+        criterion=criterion.value,
+        roi=roi,
+        out=tuple(out or ()),
+        config=config,
+        overrides=tuple(overrides or ()),
+        seed=seed,
+        force=force,
+    )
+    with outcome(as_json=json, debug=debug) as events:
+        plan_to_files(request, events)
+
+
+@app.command(epilog="Example: ctuq replay scan.h5 --out replay.h5 --start 5 -n 20 --set grid.size=64")
+def replay(  # noqa: PLR0913, PLR0917  one argument an option
+    scan: ScanFile,
+    out: Annotated[Path, typer.Option(metavar="R.h5", help="Curves (NeXus); the page goes beside it as .html.")],
+    start: Annotated[int, typer.Option(min=1, help="Equidistant views that planning starts from.")] = 5,
+    n_angles: Annotated[int, typer.Option("-n", "--n-angles", min=1, help="Views that are added.")] = 20,
+    every: Annotated[int, typer.Option(min=1, help="Views between two reconstructions.")] = 5,
+    against: Annotated[str, typer.Option(metavar="NAMES", help="Other orders, with commas.")] = ",".join(STRATEGIES),
+    random_seeds: Annotated[int, typer.Option(min=1, help="Orders at random.")] = 3,
+    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE.npy", help="In 1/mm on the same grid.", show_default="FBP of all views"),
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Acquire a scan again in the order of a plan, and compare images and deviations (1/mm) with other orders.
+
+    What is finished stays in a folder beside --out: after an interruption the same command goes on from there.
+    """
+    with outcome(as_json=json, debug=debug) as events:
+        settings = ReplaySettings(
+            start=start,
+            n_angles=n_angles,
+            every=every,
+            against=tuple(name for name in against.split(",") if name),
+            random_seeds=random_seeds,
+            criterion=criterion.value,
+        )
+        request = ReplayRequest(
+            scan=scan,
+            out=out,
+            settings=settings,
+            reference=reference,
+            config=config,
+            overrides=tuple(overrides or ()),
+            seed=seed,
+            force=force,
+        )
+        replay_to_files(request, events)
 
 
 @app.command(epilog="Example: ctuq report result.h5 --out report.html")

@@ -45,8 +45,29 @@ class HoldoutConfig(_Section):
     fraction: float = Field(default=0.125, gt=0, le=0.25)
 
 
+class DesignConfig(_Section):
+    """How views are planned.
+
+    `n_draws`: of the posterior behind a plan, beyond `exact_pixels` pixels; `refit_every`: new views after which
+    `ctuq acquire` reconstructs anew; `retries`: how often it suggests a failed view again; `forbidden_deg`: wedges from
+    start to stop that no view may lie in; `min_separation_deg`: between any two views; `max_views`, `target_std` (of
+    the region, 1/mm), `min_score`: when to stop, None for never; `endless`: whether the motor turns past 360 degrees.
+    """
+
+    n_draws: int = Field(default=1000, ge=2)
+    exact_pixels: int = Field(default=2500, ge=1)
+    refit_every: int = Field(default=5, ge=1)
+    retries: int = Field(default=1, ge=0)
+    forbidden_deg: tuple[tuple[float, float], ...] = ()
+    min_separation_deg: float = Field(default=0.0, ge=0)
+    max_views: int | None = Field(default=None, ge=1)
+    target_std: float | None = Field(default=None, gt=0)
+    min_score: float | None = Field(default=None, gt=0)
+    endless: bool = True
+
+
 class Config(_Section):
-    """Everything that decides a reconstruction besides the scan and the seed."""
+    """Everything that decides a reconstruction, or a plan, besides the scan and the seed."""
 
     grid: GridConfig = GridConfig()
     scan: ScanConfig = ScanConfig()
@@ -56,6 +77,7 @@ class Config(_Section):
     evidence: EvidenceSettings = EvidenceSettings()
     posterior: PosteriorSettings = PosteriorSettings()
     holdout: HoldoutConfig = HoldoutConfig()
+    design: DesignConfig = DesignConfig()
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration in JSON's types."""

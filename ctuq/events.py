@@ -100,14 +100,14 @@ class _StageLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began: dict[str, float] = {}
-        self._last = 0.0
+        self._last: dict[str, float] = {}
 
     def step(self, stage: str, done: int, total: int, text: str) -> None:
         now = time.monotonic()
-        first = stage not in self._began
-        began = self._began.setdefault(stage, now)
-        if first or done == total or now - self._last > _SECONDS_BETWEEN_LINES:
-            self._last = now
+        first = stage not in self._began or not done  # stages of one reconstruction come again in the next
+        began = self._began[stage] = now if first else self._began[stage]
+        if first or done == total or now - self._last[stage] > _SECONDS_BETWEEN_LINES:
+            self._last[stage] = now
             line = f"{stage}: {done} of {total}, {now - began:.0f} s{', ' if text else ''}{text}" if done else stage
             self._console.print(line, markup=False, soft_wrap=True)
 

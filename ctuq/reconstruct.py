@@ -18,6 +18,7 @@ from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.network_input import network_input
 from ctuq.preparation import prepare, require_feasible
+from ctuq.rays import Rays
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep, StageWatch
@@ -41,7 +42,7 @@ from dip import (
     tangent_kernel,
     temperature,
 )
-from operators import RayTransform
+from operators import GaussianNoise, RayTransform
 
 _LINEARISATION_DRAWS = 8  # their median scatters by a percent or so, a block's variance let loose by a tenth
 _LIBRARIES = ("ctuq", "torch", "numpy", "scipy", "astra-toolbox", "h5py")
@@ -107,6 +108,7 @@ class _Problem:
 @dataclass(frozen=True)
 class _Result:
     posterior: Posterior
+    noise: GaussianNoise
     estimate: VarianceEstimate
     samples: Samples
     calibration: Calibration
@@ -236,7 +238,7 @@ def _infer(
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
     watch.step(4, 4)
-    return _Result(posterior, estimate, samples, calibration, error)
+    return _Result(posterior, model.noise(physical), estimate, samples, calibration, error)
 
 
 def _assemble(
@@ -279,6 +281,7 @@ def _assemble(
         noise_variance=noise * scale**2,
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
+        rays=Rays(problem.scan.geometry, result.noise),
         posterior=result.posterior,
         provenance=_provenance(scan, config, seed, watch, notes),
         diagnostics=diagnostics,

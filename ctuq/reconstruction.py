@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ctuq.rays import Rays
 from ctuq.region import RegionMean, region_by_posterior, region_by_samples
 from dip.calibration import Calibration
 from dip.posterior import Posterior
@@ -74,6 +75,7 @@ class Reconstruction:
         fit_steps: (n,) step numbers of the fit's curve.
         fit_loss: (n,) loss on the rays that were fitted.
         holdout_loss: (n,) loss on the rays held out to choose the step.
+        rays: behind it, with their geometry and noise; None when read from a file that has none.
         posterior: in 1/mm, what to ask for more samples and covariances; None when read from a file.
 
     Raises:
@@ -92,6 +94,7 @@ class Reconstruction:
     fit_steps: Tensor
     fit_loss: Tensor
     holdout_loss: Tensor
+    rays: Rays | None = None
     posterior: Posterior | None = None
 
     def __post_init__(self) -> None:

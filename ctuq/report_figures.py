@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +15,6 @@ from numpy.typing import NDArray
 from ctuq.figures import (
     DEVIATION_COLOURS,
     IMAGE_COLOURS,
-    Inks,
     deviation_limits,
     draw_colour_bar,
     draw_coverage,
@@ -28,11 +24,8 @@ from ctuq.figures import (
     image_limits,
 )
 from ctuq.reconstruction import Reconstruction
+from ctuq.svg import PAGE_INKS, svg_element
 from operators import ImageGrid
-
-# matplotlib knows no CSS variables: these colours, used nowhere else, are exchanged for them in the finished SVG.
-PAGE_INKS = Inks(text="#010203", rule="#010204", first="#010205", second="#010206")
-_VARIABLES = {"#010203": "var(--ink)", "#010204": "var(--rule)", "#010205": "var(--first)", "#010206": "var(--second)"}
 
 # Noise compresses badly: with these sides nine bitmaps stay below 4 MB whatever they show.
 MAP_SIDE = 384
@@ -106,7 +99,7 @@ def _map(
     shown = averaged_down(values, MAP_SIDE)
     draw_map(axes, shown, grid, limits=limits, colours=colours, inks=PAGE_INKS)
     draw_colour_bar(axes, shown, label=label, inks=PAGE_INKS)
-    return _svg(figure, name)
+    return svg_element(figure, name)
 
 
 def _sample(name: str, values: NDArray[Any], grid: ImageGrid, limits: tuple[float, float]) -> str:
@@ -114,7 +107,7 @@ def _sample(name: str, values: NDArray[Any], grid: ImageGrid, limits: tuple[floa
     figure = Figure(figsize=(3.4, 0.3 + 3.0 * _tall(grid)), layout="constrained", facecolor="none")
     shown = averaged_down(values, SAMPLE_SIDE)
     draw_map(figure.subplots(), shown, grid, limits=limits, colours=IMAGE_COLOURS, inks=PAGE_INKS)
-    return _svg(figure, name)
+    return svg_element(figure, name)
 
 
 def _tall(grid: ImageGrid) -> float:
@@ -125,29 +118,10 @@ def _tall(grid: ImageGrid) -> float:
 def _chart(name: str, draw: Callable[[Axes], None]) -> str:
     figure = Figure(figsize=(5.2, 3.9), layout="constrained", facecolor="none")
     draw(figure.subplots())
-    return _svg(figure, name)
+    return svg_element(figure, name)
 
 
 def _upper(values: NDArray[Any]) -> float:
     """What nearly all of the finite values stay below; 1 where there are none."""
     finite = values[np.isfinite(values)]
     return float(np.percentile(finite, 98)) or 1.0 if finite.size else 1.0
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG element for inclusion in a page: text stays text, ids are its own, colours the page's."""
-    # The format's options live in matplotlib's settings only; this puts them back at once.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ctuq"}):
-        buffer = io.StringIO()
-        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=no_metadata)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", svg, count=1)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
-    return svg

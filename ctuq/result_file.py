@@ -14,11 +14,12 @@ from torch import Tensor
 from ctuq.errors import InputError
 from ctuq.hdf5 import opened
 from ctuq.nexus import verify_tree, write_tree
+from ctuq.rays import Rays, geometry_from
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.result_tree import result_tree
 from ctuq.whole_file import written_whole
 from dip.calibration import Calibration
-from operators import ImageGrid
+from operators import GaussianNoise, ImageGrid
 
 
 def write_result(reconstruction: Reconstruction, path: Path, *, force: bool = False) -> Path:
@@ -67,20 +68,29 @@ def read_result(path: Path) -> Reconstruction:
 def _reconstruction(file: h5py.File) -> Reconstruction:
     entry, process = file["entry"], file["entry/reconstruction"]
     parameters, fit, rows_cols = process["parameters"], process["fit"], entry["data/data"].shape[-2:]
+    grid = ImageGrid(shape=rows_cols, pixel_mm=float(parameters["pixel_mm"][()]))
     return Reconstruction(
         image=_tensor(entry["data/data"])[0],
         std=_tensor(entry["data/data_errors"])[0],
         standard_error=_tensor(entry["uncertainty/standard_error"])[0],
         samples=_tensor(entry["samples/samples"])[:, 0],
         noise_variance=float(parameters["noise_variance"][()]),
-        grid=ImageGrid(shape=rows_cols, pixel_mm=float(parameters["pixel_mm"][()])),
+        grid=grid,
         calibration=_calibration(entry["calibration"]),
         provenance=_provenance(entry),
         diagnostics=_mapping(process["diagnostics"]),
         fit_steps=_tensor(fit["step"]),
         fit_loss=_tensor(fit["fit_loss"]),
         holdout_loss=_tensor(fit["holdout_loss"]),
+        rays=_rays(entry["rays"], grid) if "rays" in entry else None,  # older files have none
     )
+
+
+def _rays(group: h5py.Group, grid: ImageGrid) -> Rays:
+    variance = _tensor(group["noise_variance"])
+    shared = _tensor(group["view_covariance"]) if "view_covariance" in group else None
+    geometry = geometry_from(group.attrs, angles_deg=group["angle_deg"][()], n_detectors=variance.shape[1], grid=grid)
+    return Rays(geometry, GaussianNoise(variance, shared))
 
 
 def _calibration(group: h5py.Group) -> Calibration:

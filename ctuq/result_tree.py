@@ -1,8 +1,9 @@
 """What goes where in a result file: a reconstruction as a NeXus tree (NXtomoproc).
 
 /entry/data (data, data_errors in 1/mm; z, y, x in mm, y falling as row 0 is the top), /entry/uncertainty,
-/entry/samples, /entry/calibration, /entry/reconstruction with its parameters, configuration (JSON), diagnostics,
-seconds by stage and the fit's curve. Angles are in degrees here, in radians in memory.
+/entry/samples, /entry/calibration, /entry/rays (geometry and noise of the rays as reconstructed), and
+/entry/reconstruction with its parameters, configuration (JSON), diagnostics, seconds by stage and the fit's curve.
+Angles are in degrees here, in radians in memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctuq.nexus import Attribute, Field, Group, Link
+from ctuq.rays import Rays, degrees_of, geometry_attributes
 from ctuq.reconstruction import Reconstruction
 from dip.calibration import Calibration
 
@@ -43,6 +45,7 @@ def result_tree(reconstruction: Reconstruction) -> Group:
             ),
             "calibration": _calibration_group(reconstruction.calibration),
             "reconstruction": _process(reconstruction),
+            **({} if reconstruction.rays is None else {"rays": _rays(reconstruction.rays)}),
         },
         {"default": "data"},
     )
@@ -87,7 +90,7 @@ def _calibration_group(calibration: Calibration) -> Group:
             "nominal": Field(_array(calibration.nominal), {"long_name": "nominal coverage"}),
             "observed": Field(_array(calibration.observed), {"long_name": "share of held-out rays inside"}),
             "z": Field(_array(calibration.z), {"long_name": "held-out z-scores"}),
-            "angle_deg": Field(_degrees(calibration.angles_rad), {"units": "degree"}),
+            "angle_deg": Field(degrees_of(calibration.angles_rad), {"units": "degree"}),
         },
         {
             "signal": "observed",
@@ -99,6 +102,16 @@ def _calibration_group(calibration: Calibration) -> Group:
             "temperature": float(calibration.temperature),
         },
     )
+
+
+def _rays(rays: Rays) -> Group:
+    members: dict[str, Field | Link | Group] = {
+        "angle_deg": Field(degrees_of(rays.geometry.angles_rad), {"units": "degree"}),
+        "noise_variance": Field(_array(torch.as_tensor(rays.noise.variance, dtype=torch.float64))),
+    }
+    if rays.noise.view_covariance is not None:
+        members["view_covariance"] = Field(_array(rays.noise.view_covariance.double()))
+    return Group("NXcollection", members, geometry_attributes(rays.geometry))
 
 
 def _process(reconstruction: Reconstruction) -> Group:
@@ -143,11 +156,6 @@ def _process(reconstruction: Reconstruction) -> Group:
 def _numbers(values: Mapping[str, float], attributes: dict[str, str]) -> Group:
     # HDF5 lists members by name; `order` remembers which came first.
     return Group("NXcollection", {k: Field(float(v), attributes) for k, v in values.items()}, {"order": list(values)})
-
-
-def _degrees(angles_rad: tuple[float, ...]) -> NDArray[np.float64]:
-    # Angles that came in as degrees go out as the same degrees, not 1e-14 beside them.
-    return np.asarray(np.round(np.degrees(angles_rad), 12), dtype=np.float64)
 
 
 def _array(values: Tensor) -> NDArray[Any]:

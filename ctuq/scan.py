@@ -1,6 +1,7 @@
 """One slice's measurement: line integrals, where they were taken, and how noisy they are."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,9 +95,14 @@ class Scan:
         """
         if step < 1:
             raise InputError(f"expected an angle step of at least 1, got {step}: 1 keeps every view, 2 every other")
-        variance = self.noise_variance[::step] if isinstance(self.noise_variance, Tensor) else self.noise_variance
-        geometry = self.geometry.select(range(0, self.geometry.n_angles, step))
-        return replace(self, sinogram=self.sinogram[::step], geometry=geometry, noise_variance=variance)
+        return self.select(range(0, self.geometry.n_angles, step))
+
+    def select(self, views: Sequence[int]) -> "Scan":
+        """The scan with these views only, in this order."""
+        kept = torch.as_tensor(list(views), dtype=torch.int64, device=self.sinogram.device)
+        variance = self.noise_variance[kept] if isinstance(self.noise_variance, Tensor) else self.noise_variance
+        geometry = self.geometry.select(list(views))
+        return replace(self, sinogram=self.sinogram[kept], geometry=geometry, noise_variance=variance)
 
     def on_grid(self, grid: ImageGrid) -> "Scan":
         """The same rays, to be reconstructed on another image grid.

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from ctuq.errors import InputError
 from ctuq.hdf5 import damage_named, opened
+from ctuq.rays import degrees_of, geometry_attributes
 from ctuq.scan import Scan
 from ctuq.sinogram_checks import DATA, GEOMETRY, NOISE_VARIANCE, THETA
 from ctuq.sinogram_header import SinogramHeader, find_problems, inspect, read_header
 from ctuq.whole_file import written_whole
-from operators import FanBeam
 
 __all__ = ["SinogramHeader", "find_problems", "inspect", "read_scan", "write_sinogram_file"]
 
@@ -90,22 +90,13 @@ def _write_rays(file: Any, scan: Scan) -> None:
     file["implements"] = "exchange:measurement"
     data = _write_image_stack(file, DATA, scan.sinogram)
     data.attrs.update({"units": "line_integral", "axes": "theta:y:x"})
-    # Angles that came in as degrees go out as the same degrees, not 1e-14 beside them.
-    file[THETA] = np.round(np.degrees(scan.geometry.angles_rad), 12)
+    file[THETA] = degrees_of(scan.geometry.angles_rad)
     file[THETA].attrs["units"] = "deg"
     if isinstance(scan.noise_variance, Tensor):
         _write_image_stack(file, NOISE_VARIANCE, scan.noise_variance)
     elif scan.noise_variance is not None:
         file[NOISE_VARIANCE] = scan.noise_variance
-    geometry = scan.geometry
-    attributes = file.create_group(GEOMETRY).attrs
-    attributes.update({"type": "parallel", "pitch_mm": geometry.pitch_mm})
-    if isinstance(geometry, FanBeam):
-        attributes["type"] = "fan"
-        attributes["source_origin_mm"] = geometry.source_origin_mm
-        attributes["origin_detector_mm"] = geometry.origin_detector_mm
-    if geometry.cor_index is not None:
-        attributes["cor_index"] = geometry.cor_index
+    file.create_group(GEOMETRY).attrs.update(geometry_attributes(scan.geometry))
 
 
 def _write_image_stack(file: Any, name: str, values: Tensor) -> Any:

@@ -12,7 +12,7 @@ from dip.hyperprior import LogNormalPrior
 from dip.posterior import Posterior
 from dip.posterior_settings import PosteriorSettings
 from dip.ray_covariance import RayCovariance
-from operators import RayTransform
+from operators import GaussianNoise, RayTransform
 
 
 class RayModel(Protocol):
@@ -31,6 +31,10 @@ class RayModel(Protocol):
     @property
     def hyperprior(self) -> LogNormalPrior | None:
         """What is known of the variances before the scan, if anything."""
+        ...
+
+    def noise(self, variances: Mapping[str, float]) -> GaussianNoise:
+        """The part of the covariance that is error of the rays."""
         ...
 
     def drive(self, residual: Tensor) -> Tensor:

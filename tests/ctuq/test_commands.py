@@ -18,6 +18,7 @@ from ctuq import commands, jobs
 from ctuq.__main__ import main
 from ctuq.commands import app
 from ctuq.doctor import Finding, Status
+from ctuq.events import TerminalEvents
 from ctuq.result_file import read_result
 from tests.ctuq.fake_command import FakeReconstruct, names
 from tests.ctuq.fake_results import fake_calibration, fake_reconstruction
@@ -151,13 +152,31 @@ def test_doctor_fails_when_something_that_should_work_does_not(
     assert capsys.readouterr().out.split() == [status, "torch", "2.13.0"]
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "reconstruct", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "check", "reconstruct", "plan", "replay", "report", "doctor"]
+    + [f"acquire {step}" for step in ("start", "next", "tell", "status")],
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    ended = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    ended = CliRunner().invoke(
+        app, [*command.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    )
     assert ended.exit_code == 0
     assert f"Example: ctuq {command}" in ended.output
-    if command != "doctor":
-        assert "mm" in ended.output or command == "demo"
+    if command not in ("doctor", "demo"):
+        assert "mm" in ended.output or "degrees" in ended.output
+
+
+def test_a_log_times_a_stage_that_comes_again_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 3.0, 100.0, 105.0])
+    monkeypatch.setattr("ctuq.events.time.monotonic", lambda: next(now))
+    events = TerminalEvents()
+    for _ in range(2):
+        events.step("fit", 0, 2, {})
+        events.step("fit", 2, 2, {})
+    assert capsys.readouterr().err.splitlines() == ["fit", "fit: 2 of 2, 3 s", "fit", "fit: 2 of 2, 5 s"]
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

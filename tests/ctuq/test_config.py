@@ -9,7 +9,7 @@ import pytest
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 
-SECTIONS = ("grid", "scan", "network", "fit", "prior", "evidence", "posterior", "holdout")
+SECTIONS = ("grid", "scan", "network", "fit", "prior", "evidence", "posterior", "holdout", "design")
 
 
 @pytest.fixture

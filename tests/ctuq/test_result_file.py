@@ -20,6 +20,7 @@ from ctuq import result_file
 from ctuq.errors import CtuqError, InputError
 from ctuq.nexus import Field, Group, verify_tree, write_tree
 from ctuq.result_file import read_result
+from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
 from tests.ctuq.fake_results import START, fake_provenance, fake_reconstruction
 
 
@@ -80,6 +81,29 @@ def test_what_was_written_reads_back_whole(tmp_path: Path) -> None:
     assert found.calibration.angles_rad == pytest.approx(made.calibration.angles_rad, abs=1e-14)
     for name in ("chi_square", "coverage_95", "n_rays", "n_angles", "temperature"):
         assert getattr(found.calibration, name) == getattr(made.calibration, name), name
+
+
+@pytest.mark.parametrize("fan", [False, True])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_rays_read_back_with_geometry_and_noise(fan: bool, smooth: bool, tmp_path: Path) -> None:
+    made = gaussian_reconstruction(scan_of((0, 33.3, 120), fan=fan), smooth=smooth)
+    found = read_result(made.save(tmp_path / "r.h5"))
+    assert made.rays is not None
+    assert found.rays is not None
+    ours, theirs = made.rays.geometry, found.rays.geometry
+    assert theirs.angles_rad == pytest.approx(ours.angles_rad, abs=1e-13)
+    assert replace(theirs, angles_rad=ours.angles_rad) == ours
+    assert torch.equal(torch.as_tensor(found.rays.noise.variance), torch.as_tensor(made.rays.noise.variance))
+    shared = made.rays.noise.view_covariance
+    if shared is None:
+        assert found.rays.noise.view_covariance is None
+    else:
+        assert found.rays.noise.view_covariance is not None
+        assert torch.equal(found.rays.noise.view_covariance, shared)
+
+
+def test_a_file_of_an_older_version_has_no_rays(tmp_path: Path) -> None:
+    assert read_result(fake_reconstruction().save(tmp_path / "r.h5")).rays is None
 
 
 def test_the_same_reconstruction_gives_the_same_bytes(tmp_path: Path) -> None:

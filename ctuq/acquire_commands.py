@@ -1,0 +1,184 @@
+"""The commands of `ctuq acquire`. What they do is in `ctuq.acquisition`."""
+
+from __future__ import annotations
+
+import csv
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from ctuq import acquisition
+from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
+from ctuq.config import load_config
+from ctuq.errors import InputError
+from ctuq.options import ConfigFile, CriterionName, Debug, Force, Json, Overrides
+from ctuq.outcome import outcome
+from ctuq.plan_jobs import read_candidates
+from ctuq.planning import UNITS
+from ctuq.whole_file import require_writable, written_whole
+
+app = typer.Typer(
+    name="acquire",
+    help="Plan view by view with an instrument: start, then next and tell in turn; status at any time.",
+    no_args_is_help=True,
+)
+StateFolder = Annotated[Path, typer.Argument(metavar="STATE", help="Folder of the acquisition.")]
+_SUFFIXES = (".npy", ".csv", ".json")
+
+
+@app.command(epilog="Example: ctuq acquire start run7 pilot.h5 --candidates 180 --set grid.size=128")
+def start(  # noqa: PLR0913, PLR0917  one argument an option
+    state: StateFolder,
+    pilot: Annotated[Path, typer.Argument(metavar="PILOT.h5", help="Sinogram file of the views measured so far.")],
+    candidates: Annotated[
+        str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
+    ] = "180",
+    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
+    roi: Annotated[
+        str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same suggestions.")] = 0,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Begin with the views of a pilot scan (angles in degrees); nothing is computed yet."""
+    with outcome(as_json=json, debug=debug) as events:
+        begun = acquisition.start(
+            AcquisitionFolder(state),
+            pilot,
+            candidates=read_candidates(candidates),
+            criterion=criterion.value,
+            roi=roi,
+            config=load_config(config, overrides=overrides or []),
+            seed=seed,
+            force=force,
+        )
+        n_pilots, n_candidates = len(begun.planner.measured), len(begun.planner.candidate_ids)
+        lines = [
+            f"{state}: {n_pilots} views measured, {n_candidates} to choose from",
+            f"next: ctuq acquire next {state}",
+        ]
+        events.said(lines, {"event": "started", "measured": n_pilots, "candidates": n_candidates})
+
+
+@app.command(name="next", epilog="Example: ctuq acquire next run7 -n 3 --out angles.npy")
+def next_views(
+    state: StateFolder,
+    n_views: Annotated[int, typer.Option("-n", "--n-angles", min=1, help="Views to suggest.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Angles in degrees in the order to measure: .npy, .csv or .json."),
+    ] = None,
+    more: Annotated[bool, typer.Option("--more", help="Suggest further views although some are open.")] = False,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say which view angles (degrees) to measure now; those that are open are said again until they are told."""
+    with outcome(as_json=json, debug=debug) as events:
+        if out is not None:
+            _require_suffix(out)
+            require_writable(out, force=force)
+        folder = AcquisitionFolder(state)
+        found = acquisition.suggest(folder, n_views, more=more, on_step=events.step)
+        if out is not None:
+            _write(found.points, out, force=force)
+            events.written.append(out)
+        unit = UNITS[folder.read()[0].criterion]
+        lines = [f"{point['angle_deg']:.4f}°  score {point['score']:.4g} {unit}" for point in found.points]
+        if found.repeated:
+            lines.append("suggested before and still open: tell them, or ask for others with --more")
+        elif found.points:
+            lines.append(f"deviation {found.region_std:.4g} 1/mm now, {found.promised_std:.4g} promised with these")
+        lines += [f"stop: {found.stopped}"] if found.stopped else []
+        events.said(lines, {"event": "suggested", **vars(found)})
+
+
+@app.command(epilog="Example: ctuq acquire tell run7 views.h5 --failed 33.5")
+def tell(
+    state: StateFolder,
+    measured: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="VIEWS", help="Sinogram file, or .npy/.csv: a view a row, degrees, then line integrals."
+        ),
+    ] = None,
+    failed: Annotated[
+        list[float] | None, typer.Option(metavar="DEGREES", help="A suggested view that failed. Repeatable.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Take in measured views (degrees, line integrals), or say which could not be measured."""
+    with outcome(as_json=json, debug=debug) as events:
+        if measured is None and not failed:
+            raise InputError("expected a file of measured views or --failed DEGREES, got neither")
+        told = acquisition.tell(AcquisitionFolder(state), measured, failed or ())
+        events.said(_status_lines(told), _status_record(told, "told"))
+
+
+@app.command(epilog="Example: ctuq acquire status run7")
+def status(state: StateFolder, json: Json = False, debug: Debug = False) -> None:
+    """Print what is measured, open and failed (degrees), and how the deviation (1/mm) fell. Nothing is computed."""
+    with outcome(as_json=json, debug=debug) as events:
+        folder = AcquisitionFolder(state)
+        with folder.locked():
+            now = folder.read()[1]
+        events.said(_status_lines(now), _status_record(now, "status"))
+
+
+def _status_record(state: AcquisitionState, event: str) -> dict[str, object]:
+    planner = state.planner
+    return {
+        "event": event,
+        "measured_deg": [_degrees(view.angle_rad) for view in planner.measured],
+        "unplanned_deg": [_degrees(view.angle_rad) for view in planner.measured if view.origin == "unplanned"],
+        "open_deg": [_degrees(suggestion.angle_rad) for suggestion in planner.open],
+        "failed_deg": [_degrees(s.angle_rad) for s in planner.suggestions if s.failures],
+        "curve": [vars(point) for point in state.curve],
+        "stopped": state.stopped,
+    }
+
+
+def _status_lines(state: AcquisitionState) -> list[str]:
+    record = _status_record(state, "status")
+    lines = [
+        f"{name:<10} {len(angles):>3}  {' '.join(f'{angle:g}°' for angle in angles)}".rstrip()
+        for name in ("measured", "unplanned", "open", "failed")
+        if isinstance(angles := record[f"{name}_deg"], list) and (angles or name in ("measured", "open"))
+    ]
+    for point in state.curve:
+        promised = "" if point.promised is None else f" ({point.promised:.4g} was promised)"
+        lines.append(f"deviation  {point.region_std:.4g} 1/mm with {point.n_views} views{promised}")
+    return [*lines, f"stop       {state.stopped}"] if state.stopped else lines
+
+
+def _degrees(angle_rad: float) -> float:
+    return round(float(np.degrees(angle_rad)), 6)
+
+
+def _require_suffix(out: Path) -> None:
+    if out.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"expected --out to end in {', '.join(_SUFFIXES)}, got {out.name}")
+
+
+def _write(points: Sequence[dict[str, Any]], out: Path, *, force: bool) -> None:
+    degrees = [point["angle_deg"] for point in points]
+    with written_whole(out, force=force) as part:
+        if out.suffix.lower() == ".npy":
+            with part.open("wb") as file:
+                np.save(file, np.round(np.asarray(degrees, dtype=np.float64), 12))
+        elif out.suffix.lower() == ".csv":
+            with part.open("w", encoding="utf-8", newline="") as text:
+                table = csv.writer(text, lineterminator="\n")
+                table.writerow(["angle_deg", "score"])
+                table.writerows((point["angle_deg"], point["score"]) for point in points)
+        else:
+            part.write_text(json_module.dumps(list(points), indent=1), encoding="utf-8")

@@ -1,0 +1,153 @@
+"""What `ctuq plan` does, from a scan or a result on disk to angles on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ctuq.angle_plan import AnglePlan
+from ctuq.config import Config, load_config
+from ctuq.errors import InputError
+from ctuq.events import Events
+from ctuq.hdf5 import opened
+from ctuq.plan_file import plan_record, writer
+from ctuq.planning import plan, selection_of
+from ctuq.reconstruct import reconstruct
+from ctuq.reconstruction import Reconstruction
+from ctuq.region_mask import region_mask
+from ctuq.result_file import read_result
+from ctuq.sinogram_file import read_scan
+from ctuq.whole_file import require_writable
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """One plan that was asked for.
+
+    Args:
+        source: a result file, or a scan to reconstruct first.
+        candidates: a number, or a file of angles in degrees (.npy, or text with one a line).
+        n_angles: views to choose.
+        criterion: a key of `ctuq.planning.CRITERIA`.
+        roi: see `region_mask`; None: the whole image.
+        out: files to write, by suffix; a picture goes beside the first.
+        config: YAML file, or None for the defaults (of a result: its own).
+        overrides: "key=value" strings that win over the file.
+        seed: of every random draw.
+        force: whether existing files may be replaced.
+    """
+
+    source: Path
+    candidates: str
+    n_angles: int
+    criterion: str = "eig"
+    roi: str | None = None
+    out: tuple[Path, ...] = ()
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    force: bool = False
+
+    @property
+    def picture(self) -> Path | None:
+        """The PNG beside the first file."""
+        return self.out[0].with_suffix(".png") if self.out else None
+
+
+def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
+    """Plan, say what came out, and write it.
+
+    Raises:
+        InputError: the request is wrong; found before anything is computed wherever that is possible.
+    """
+    for path in request.out:
+        writer(path)
+    for path in (*request.out, *([request.picture] if request.picture else [])):
+        require_writable(path, force=request.force)
+    config = load_config(request.config, overrides=request.overrides)
+    selection_of(request.criterion, config.design)
+    candidates = read_candidates(request.candidates)
+    source, config = _source(request, config, events)
+    found = plan(
+        source,
+        candidates=candidates,
+        n_angles=request.n_angles,
+        criterion=request.criterion,
+        roi=None if request.roi is None else region_mask(request.roi, source.grid),
+        settings=config.design,
+        seed=request.seed,
+        on_step=events.step,
+    )
+    _write(found, request, events)
+    events.said([*plan_lines(found), *(f"  wrote     {path}" for path in events.written)], _record(found, events))
+    return found
+
+
+def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """A number of views, or their angles in radians from a file of degrees.
+
+    Raises:
+        InputError: neither a number nor a file of numbers.
+    """
+    if text.isdecimal():
+        return int(text)
+    path = Path(text)
+    if not path.is_file():
+        raise InputError(f"expected --candidates as a number or a file of angles in degrees, got {text!r}: try 180")
+    try:
+        degrees = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, ndmin=1)
+        return np.radians(np.asarray(degrees, dtype=np.float64).reshape(-1))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected angles in degrees, one a line or as .npy, got: {error}") from error
+
+
+def plan_lines(found: AnglePlan) -> list[str]:
+    """A small table for a terminal."""
+    unit = {"1/mm2": "1/mm²", "nat": "nats"}.get(found.unit, found.unit)
+    before = float(found.region_std[0])
+    lines = [
+        f"{found.scan_name}: {len(found.angles_rad)} views to add to {len(found.measured_rad)}, the most telling first",
+        f"  deviation now {before:.4g} 1/mm (root mean square)",
+        f"  {'#':>3} {'angle':>10} {f'score ({unit})':>24} {'deviation promised':>30}",
+    ]
+    degrees = np.degrees(found.angles_rad.numpy())
+    rows = zip(degrees, found.scores.tolist(), found.region_std[1:].tolist(), found.promised_fall.tolist(), strict=True)
+    for rank, (angle, score, std, fall) in enumerate(rows, start=1):
+        lines.append(f"  {rank:>3} {angle:>9.3f}° {score:>24.4g} {f'{std:.4g} 1/mm ({-100 * fall:+.1f} %)':>30}")
+    return [*lines, *(f"  warning   {note}" for note in found.notes)]
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a result rather than a scan.
+
+    Raises:
+        InputError: it cannot be opened as HDF5.
+    """
+    with opened(path) as file:
+        return isinstance(file.get("entry/reconstruction"), h5py.Group)
+
+
+def _source(request: PlanRequest, config: Config, events: Events) -> tuple[Reconstruction, Config]:
+    if not is_result(request.source):
+        scan = read_scan(request.source, row=config.scan.row)
+        return reconstruct(scan, config, seed=request.seed, on_step=events.step), config
+    found = read_result(request.source)
+    # Its own configuration, unless the user names another.
+    own = request.config or dict(found.provenance.config)
+    return found, load_config(own, overrides=request.overrides)
+
+
+def _write(found: AnglePlan, request: PlanRequest, events: Events) -> None:
+    for path in request.out:
+        events.written.append(found.save(path, force=request.force))
+    if request.picture is not None:
+        events.written.append(found.picture(request.picture))
+
+
+def _record(found: AnglePlan, events: Events) -> dict[str, object]:
+    written: Sequence[str] = [str(path) for path in events.written]
+    return {"event": "planned", **plan_record(found), "written": written}

@@ -1,0 +1,222 @@
+"""Which views to measure next, from a reconstruction."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from ctuq.angle_plan import AnglePlan
+from ctuq.config import DesignConfig, load_config
+from ctuq.errors import InputError
+from ctuq.image_belief import image_belief
+from ctuq.reconstruction import Reconstruction
+from ctuq.stage_watch import OnStep
+from design import (
+    DIAGONAL_INFORMATION_GAIN,
+    EXPECTED_SQUARED_ERROR,
+    INFORMATION_GAIN,
+    REGION_GAIN,
+    Candidates,
+    CandidateViews,
+    Constraints,
+    Criterion,
+    GreedySelection,
+    Plan,
+    StoppingRule,
+    Wedge,
+    motor_order,
+)
+from operators import Geometry, ParallelBeam
+from operators.geometry import AngleInput
+
+CRITERIA: Final[Mapping[str, Criterion]] = {
+    "eig": INFORMATION_GAIN,
+    "diagonal-eig": DIAGONAL_INFORMATION_GAIN,
+    "ese": EXPECTED_SQUARED_ERROR,
+    "roi": REGION_GAIN,
+}
+"""What a view is worth, by name: see `design.acquisition`."""
+
+UNITS: Final[Mapping[str, str]] = {"eig": "nat", "diagonal-eig": "nat", "ese": "noise variances", "roi": "1/mm2"}
+"""Of their scores."""
+
+_TRUSTED_SHARE = 0.5  # of the draws that must be left when the last view is chosen
+
+
+def plan(
+    reconstruction: Reconstruction,
+    *,
+    candidates: int | AngleInput,
+    n_angles: int,
+    criterion: str = "eig",
+    roi: Tensor | None = None,
+    settings: DesignConfig | None = None,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> AnglePlan:
+    """The views that tell most of the image beside those measured, chosen greedily; no data of theirs are needed.
+
+    Args:
+        reconstruction: fresh, with its posterior, or read from a file, with the few draws that were kept.
+        candidates: how many views to choose from, equally spaced from 0 (over 180 degrees for parallel rays, 360 for a
+            fan), or their angles in radians. Measured ones are never chosen again.
+        n_angles: views to choose.
+        criterion: "eig" (expected information gain), "diagonal-eig", "ese" (expected squared error of the rays) or
+            "roi" (fall of the summed variance in the region).
+        roi: (row, col) bool, the pixels whose deviation counts; all if left out.
+        settings: constraints, limits and draws; as the reconstruction's configuration has them if left out.
+        seed: of the draws.
+        on_step: called as (stage, done, total, {name: value}).
+
+    Raises:
+        InputError: an unknown criterion, fewer candidates than views asked for, a region that is empty or of another
+            shape, or a reconstruction read from a file that does not hold its rays.
+    """
+    settings = settings or load_config(dict(reconstruction.provenance.config)).design
+    selection = selection_of(criterion, settings)
+    if reconstruction.rays is None:
+        raise InputError(
+            "expected a reconstruction that knows its rays, got one from a file of an older ctuq: plan from the scan "
+            "itself (ctuq plan SCAN), or reconstruct it again"
+        )
+    geometry = reconstruction.rays.geometry
+    considered = candidates_of(geometry, candidates)
+    _require_enough(considered, selection, geometry, n_angles)
+    generator = torch.Generator().manual_seed(seed)
+    belief = image_belief(reconstruction, settings, generator=generator, on_step=on_step)
+    try:
+        views = CandidateViews(belief.covariance, considered, belief.noise, region=roi)
+    except ValueError as error:
+        raise InputError(f"{error} (roi)") from error
+    scores = _scores(views, selection.criterion, on_step)
+    chosen = _choose(selection, views, n_angles, geometry, on_step)
+    return _assembled(reconstruction, geometry, chosen, scores, criterion, considered, settings)
+
+
+def selection_of(criterion: str, settings: DesignConfig) -> GreedySelection:
+    """How views are chosen, as the configuration has it.
+
+    Raises:
+        InputError: an unknown criterion, or constraints that make no sense.
+    """
+    if criterion not in CRITERIA:
+        raise InputError(f"expected a criterion among {', '.join(CRITERIA)}, got {criterion!r}: try eig")
+    try:
+        wedges = tuple(Wedge(math.radians(start), math.radians(stop)) for start, stop in settings.forbidden_deg)
+        return GreedySelection(
+            criterion=CRITERIA[criterion],
+            constraints=Constraints(forbidden=wedges, min_separation_rad=math.radians(settings.min_separation_deg)),
+            stopping=StoppingRule(
+                max_views=settings.max_views, target_std=settings.target_std, min_score=settings.min_score
+            ),
+        )
+    except ValueError as error:
+        raise InputError(f"{error} (design.forbidden_deg, in degrees)") from error
+
+
+def candidates_of(geometry: Geometry, candidates: int | AngleInput) -> Candidates:
+    """Views like those of a geometry, at these angles or so many equally spaced ones.
+
+    Raises:
+        InputError: fewer than one, angles that are not finite, or one of them twice.
+    """
+    if isinstance(candidates, int):
+        if candidates < 1:
+            raise InputError(f"expected at least 1 candidate, got {candidates}: try 180")
+        period = math.pi if isinstance(geometry, ParallelBeam) else 2 * math.pi
+        candidates = [view * period / candidates for view in range(candidates)]
+    try:
+        angles = tuple(torch.as_tensor(candidates, dtype=torch.float64).tolist())
+        return Candidates(dataclasses.replace(geometry, angles_rad=angles))
+    except ValueError as error:
+        raise InputError(f"{error} (candidates)") from error
+
+
+def _require_enough(considered: Candidates, selection: GreedySelection, measured: Geometry, n_angles: int) -> None:
+    if n_angles < 1:
+        raise InputError(f"expected at least 1 view to plan, got {n_angles}")
+    n_allowed = int(selection.constraints.allowed(considered, measured.angles_rad).sum())
+    if n_allowed < n_angles:
+        raise InputError(
+            f"expected at least {n_angles} candidates to choose from, got {n_allowed} of {len(considered)} that are "
+            "neither measured nor forbidden (design.forbidden_deg, design.min_separation_deg): name more candidates, "
+            "or plan fewer views"
+        )
+
+
+def _scores(views: CandidateViews, criterion: Criterion, on_step: OnStep | None) -> Tensor:
+    """Of every candidate, before any is chosen."""
+    scores = []
+    n_views = len(views.candidates)
+    for index in range(n_views):
+        belief = views.belief([index], with_region=criterion.uses_region)
+        scores.append(float(criterion.acquisition(belief)[0]))
+        _tell(on_step, "score", index + 1, n_views)
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def _choose(
+    selection: GreedySelection, views: CandidateViews, n_angles: int, measured: Geometry, on_step: OnStep | None
+) -> Plan:
+    def told(done: int, std: float) -> None:
+        _tell(on_step, "choose", done, n_angles, {"deviation": std})
+
+    return selection(views, n_angles, taken_rad=measured.angles_rad, present_rad=measured.angles_rad[-1], on_step=told)
+
+
+def _assembled(
+    reconstruction: Reconstruction,
+    measured: Geometry,
+    chosen: Plan,
+    scores: Tensor,
+    criterion: str,
+    considered: Candidates,
+    settings: DesignConfig,
+) -> AnglePlan:
+    travel = motor_order(chosen.angles_rad.tolist(), measured.angles_rad[-1], endless=settings.endless)
+    order = torch.empty(len(travel), dtype=torch.int64)
+    order[torch.tensor(travel, dtype=torch.int64)] = torch.arange(len(travel))
+    stopped = [] if chosen.stopped is None else [f"{len(chosen.indices)} views: {chosen.stopped}"]
+    return AnglePlan(
+        angles_rad=chosen.angles_rad,
+        scores=chosen.scores,
+        order=order,
+        region_std=chosen.region_std,
+        criterion=criterion,
+        unit=UNITS[criterion],
+        candidates_rad=torch.tensor(considered.angles_rad, dtype=torch.float64),
+        candidate_scores=scores,
+        measured_rad=torch.tensor(measured.angles_rad, dtype=torch.float64),
+        scan_name=reconstruction.provenance.scan_name,
+        notes=(*stopped, *_trust(chosen.views, reconstruction)),
+    )
+
+
+def _trust(views: CandidateViews, reconstruction: Reconstruction) -> tuple[str, ...]:
+    """How far the draws behind a plan go, where they do not go far enough."""
+    left = views.draws_left
+    if math.isinf(left):
+        return ()
+    drawn = views.n_draws
+    if left >= _TRUSTED_SHARE * drawn:
+        return ()
+    from_file = reconstruction.posterior is None
+    scan = reconstruction.provenance.input_path or "SCAN"
+    return (
+        f"these views use up {drawn - left:.0f} of the {drawn:.0f} draws behind the plan; later scores are guesses: "
+        + (
+            f"plan from the scan itself (ctuq plan {scan}), or reconstruct it with --set posterior.kept_samples=1000"
+            if from_file
+            else "try a larger design.n_draws, or plan fewer views at a time"
+        ),
+    )
+
+
+def _tell(on_step: OnStep | None, stage: str, done: int, total: int, info: Mapping[str, float] | None = None) -> None:
+    if on_step is not None:
+        on_step(stage, done, total, info or {})

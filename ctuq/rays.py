@@ -1,0 +1,76 @@
+"""The rays behind a reconstruction: where they run and how noisy they are, as planning and later readers need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators import FanBeam, GaussianNoise, Geometry, ImageGrid, ParallelBeam
+from operators.geometry import AngleInput
+
+
+@dataclass(frozen=True, eq=False)
+class Rays:
+    """Rays as they were reconstructed.
+
+    Args:
+        geometry: after thinning and binning, on the image's grid.
+        noise: of line integrals, dimensionless²: the variance of each ray (angle, detector) float64, and the covariance
+            that rays of one view share, if they share any. Scaled as the posterior is.
+    """
+
+    geometry: Geometry
+    noise: GaussianNoise
+
+
+def geometry_attributes(geometry: Geometry) -> dict[str, str | float]:
+    """What files say of a geometry besides its angles, detector pixels and grid; lengths in mm."""
+    attributes: dict[str, str | float] = {"type": "parallel", "pitch_mm": geometry.pitch_mm}
+    if isinstance(geometry, FanBeam):
+        attributes["type"] = "fan"
+        attributes["source_origin_mm"] = geometry.source_origin_mm
+        attributes["origin_detector_mm"] = geometry.origin_detector_mm
+    if geometry.cor_index is not None:
+        attributes["cor_index"] = geometry.cor_index
+    return attributes
+
+
+def geometry_from(attributes: Mapping[str, Any], *, angles_deg: Any, n_detectors: int, grid: ImageGrid) -> Geometry:
+    """The geometry that `geometry_attributes` described.
+
+    Args:
+        attributes: as they came out of a file.
+        angles_deg: of the views.
+        n_detectors: detector pixels.
+        grid: the image.
+
+    Raises:
+        KeyError: an attribute is missing.
+        ValueError: values that make no scan.
+    """
+    angles_rad = np.radians(np.asarray(angles_deg, dtype=np.float64))
+    pitch_mm = float(attributes["pitch_mm"])
+    cor_index = float(attributes["cor_index"]) if "cor_index" in attributes else None
+    if attributes["type"] != "fan":
+        return ParallelBeam(
+            grid=grid, angles_rad=angles_rad, n_detectors=n_detectors, pitch_mm=pitch_mm, cor_index=cor_index
+        )
+    return FanBeam(
+        grid=grid,
+        angles_rad=angles_rad,
+        n_detectors=n_detectors,
+        pitch_mm=pitch_mm,
+        source_origin_mm=float(attributes["source_origin_mm"]),
+        origin_detector_mm=float(attributes["origin_detector_mm"]),
+        cor_index=cor_index,
+    )
+
+
+def degrees_of(angles_rad: AngleInput) -> NDArray[np.float64]:
+    """Angles for a file: those that came in as degrees go out as the same degrees, not 1e-14 beside them."""
+    degrees: NDArray[np.float64] = np.degrees(np.asarray(angles_rad, dtype=np.float64))
+    return np.round(degrees, 12)

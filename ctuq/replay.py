@@ -1,0 +1,262 @@
+"""What planning would have gained: a scan with all angles is acquired again in the order of a plan, and of others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ctuq.config import Config
+from ctuq.errors import InputError
+from ctuq.likeness import psnr, ssim
+from ctuq.planning import plan
+from ctuq.preparation import prepare
+from ctuq.reconstruct import reconstruct
+from ctuq.reconstruction import Reconstruction
+from ctuq.scan import Scan
+from ctuq.stage_watch import OnStep
+from ctuq.view_sequences import at_random, equidistant, golden
+from ctuq.whole_file import written_whole
+from operators import filtered_back_projection
+
+STRATEGIES: Final = ("equidistant", "golden", "random")
+"""What planning can be compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """How a scan is acquired again.
+
+    Args:
+        start: equidistant views that planning starts from.
+        n_angles: views that are added.
+        every: views between two reconstructions, after each of which the plan is made anew.
+        against: of `STRATEGIES`.
+        random_seeds: orders at random.
+        criterion: a key of `ctuq.planning.CRITERIA`.
+
+    Raises:
+        InputError: numbers out of range, or an unknown strategy.
+    """
+
+    start: int = 5
+    n_angles: int = 20
+    every: int = 5
+    against: tuple[str, ...] = STRATEGIES
+    random_seeds: int = 3
+    criterion: str = "eig"
+
+    def __post_init__(self) -> None:
+        if min(self.start, self.n_angles, self.every, self.random_seeds) < 1:
+            raise InputError(f"expected numbers of views and seeds of at least 1, got {asdict(self)}")
+        unknown = set(self.against) - set(STRATEGIES)
+        if unknown:
+            raise InputError(f"expected --against some of {','.join(STRATEGIES)}, got {', '.join(sorted(unknown))}")
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """Numbers of views at which there is a reconstruction."""
+        total = self.start + self.n_angles
+        return (*range(self.start, total, self.every), total)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One reconstruction.
+
+    Args:
+        n_angles: views behind it.
+        psnr: against the reference, dB; its range is the reference's.
+        ssim: against the reference.
+        chi_square: per held-out ray.
+        mean_std: of the deviation map, 1/mm.
+        rms_std: root mean square of it, 1/mm.
+        promised_std: what the plan had promised for `rms_std`; None for other strategies, and where none was made.
+    """
+
+    n_angles: int
+    psnr: float
+    ssim: float
+    chi_square: float
+    mean_std: float
+    rms_std: float
+    promised_std: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One strategy.
+
+    Args:
+        views: indices, in the order they were measured.
+        points: by number of views.
+    """
+
+    views: tuple[int, ...]
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """All of them.
+
+    Args:
+        scan_name: of what.
+        angles_rad: of all views of the scan.
+        curves: by strategy, "planned" first; random orders are "random-1", "random-2" and so on.
+        settings: how it was done.
+    """
+
+    scan_name: str
+    angles_rad: tuple[float, ...]
+    curves: Mapping[str, Curve]
+    settings: ReplaySettings
+
+
+@dataclass
+class Replayer:
+    """Makes points, and finds those again that an earlier run finished.
+
+    Args:
+        scan: with all its views.
+        config: of every reconstruction; its `scan.angle_step` thins the scan first.
+        settings: how.
+        reference: (row, col) in 1/mm; None: the filtered back-projection of all views.
+        folder: for finished points; it exists.
+        seed: of every random draw.
+        on_step: called as (stage, done, total, {name: value}).
+
+    Raises:
+        InputError: a scan of fewer views than are to be measured, or a reference on another grid.
+    """
+
+    scan: Scan
+    config: Config
+    settings: ReplaySettings
+    folder: Path
+    reference: Tensor | None = None
+    seed: int = 0
+    on_step: OnStep | None = None
+    _done: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.scan = self.scan.every(self.config.scan.angle_step)
+        every_view = self.config.scan.model_copy(update={"angle_step": 1, "row": None})
+        self.config = self.config.model_copy(update={"scan": every_view})
+        total = self.settings.start + self.settings.n_angles
+        if total > self.scan.geometry.n_angles:
+            raise InputError(
+                f"expected a scan of at least {total} views, as many as are to be measured, got "
+                f"{self.scan.geometry.n_angles}: choose smaller --start and -n"
+            )
+        prepared = prepare(self.scan, self.config)
+        if self.reference is None:
+            self.reference = filtered_back_projection(prepared.geometry, prepared.sinogram)
+        if tuple(self.reference.shape) != prepared.geometry.grid.shape:
+            raise InputError(
+                f"expected a reference image of {prepared.geometry.grid.shape} pixels, as grid.size has it, got "
+                f"{tuple(self.reference.shape)}"
+            )
+
+    def run(self) -> Replay:
+        """All strategies, one after the other."""
+        self._tell()
+        curves = {"planned": self._planned()}
+        for name, views in self._sequences().items():
+            curves[name] = Curve(tuple(views), tuple(self._point(views[:n]) for n in self.settings.points))
+        return Replay(self.scan.name, self.scan.geometry.angles_rad, curves, self.settings)
+
+    def _sequences(self) -> dict[str, list[int]]:
+        angles, settings = self.scan.geometry.angles_rad, self.settings
+        total = settings.start + settings.n_angles
+        found: dict[str, list[int]] = {}
+        for name in settings.against:
+            if name == "equidistant":
+                found[name] = equidistant(angles, settings.start, total)
+            elif name == "golden":
+                found[name] = golden(angles, total)
+            else:
+                for seed in range(settings.random_seeds):
+                    generator = torch.Generator().manual_seed(self.seed + seed)
+                    found[f"random-{seed + 1}"] = at_random(angles, total, generator=generator)
+        return found
+
+    def _planned(self) -> Curve:
+        views = equidistant(self.scan.geometry.angles_rad, self.settings.start, self.settings.start)
+        points: list[Point] = []
+        promised: float | None = None
+        for n, following in zip(self.settings.points, (*self.settings.points[1:], None), strict=True):
+            n_more = 0 if following is None else following - n
+            record = self._finished(views, n_more) or self._make(views, n_more)
+            points.append(Point(**(record["point"] | {"promised_std": promised})))
+            views, promised = views + record["next"], record["promised_std"]
+            self._tell(1)
+        return Curve(tuple(views), tuple(points))
+
+    def _point(self, views: Sequence[int]) -> Point:
+        record = self._finished(views, 0) or self._make(views, 0)
+        self._tell(1)
+        return Point(**record["point"])
+
+    def _make(self, views: Sequence[int], n_more: int) -> dict[str, Any]:
+        """Reconstruct from these views and plan so many more; kept on disk as a whole."""
+        scan = self.scan.select(sorted(views, key=lambda view: self.scan.geometry.angles_rad[view]))
+        found = reconstruct(scan, self.config, seed=self.seed, on_step=self.on_step)
+        record: dict[str, Any] = {"point": asdict(self._scored(found, len(views))), "next": [], "promised_std": None}
+        if n_more:
+            angles = self.scan.geometry.angles_rad
+            chosen = plan(
+                found,
+                candidates=angles,
+                n_angles=n_more,
+                criterion=self.settings.criterion,
+                seed=self.seed,
+                on_step=self.on_step,
+            )
+            where = {angle: view for view, angle in enumerate(angles)}
+            record["next"] = [where[angle] for angle in chosen.angles_rad.tolist()]
+            # Draws and map estimate the same deviation; its promised fall is carried over to the map's.
+            record["promised_std"] = record["point"]["rms_std"] * float(1 - chosen.promised_fall[-1])
+        with written_whole(self._file(views, n_more), force=True) as part:
+            part.write_text(json.dumps(record), encoding="utf-8")
+        return record
+
+    def _scored(self, found: Reconstruction, n_views: int) -> Point:
+        assert self.reference is not None  # noqa: S101  __post_init__ has made one
+        truth, image = self.reference.double().cpu(), found.image.double()
+        return Point(
+            n_angles=n_views,
+            psnr=psnr(image, truth),
+            ssim=ssim(image, truth),
+            chi_square=found.calibration.chi_square,
+            mean_std=float(found.std.double().mean()),
+            rms_std=float(found.std.double().square().mean().sqrt()),
+        )
+
+    def _finished(self, views: Sequence[int], n_more: int) -> dict[str, Any] | None:
+        path = self._file(views, n_more)
+        if not path.is_file():
+            return None
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+
+    def _file(self, views: Sequence[int], n_more: int) -> Path:
+        """Named by all that decides it, so that a run with other settings cannot take it for its own."""
+        assert self.reference is not None  # noqa: S101  likewise
+        digest = hashlib.sha256(self.reference.double().cpu().numpy().tobytes())
+        criterion = self.settings.criterion if n_more else ""
+        named = (self.scan.sha256, self.config.model_dump_json(), self.seed, sorted(views), n_more, criterion)
+        digest.update(repr(named).encode())
+        return self.folder / f"{len(views):04d}-{digest.hexdigest()[:20]}.json"
+
+    def _tell(self, finished: int = 0) -> None:
+        self._done += finished
+        n_orders = 1 + sum(self.settings.random_seeds if s == "random" else 1 for s in self.settings.against)
+        if self.on_step is not None:
+            self.on_step("replay", self._done, n_orders * len(self.settings.points), {})

@@ -1,0 +1,94 @@
+"""What `ctuq replay` does, from a scan on disk to curves and a page on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ctuq.config import load_config
+from ctuq.errors import InputError
+from ctuq.events import Events
+from ctuq.planning import selection_of
+from ctuq.replay import Replay, Replayer, ReplaySettings
+from ctuq.replay_file import replay_lines, write_replay, write_replay_report
+from ctuq.sinogram_file import read_scan
+from ctuq.whole_file import require_writable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayRequest:
+    """One replay that was asked for.
+
+    Args:
+        scan: sinogram file with all views.
+        out: curves to write (.h5); the page goes beside it, finished points into a folder beside it.
+        settings: how.
+        reference: image in 1/mm (.npy), or None.
+        config: YAML file, or None for the defaults.
+        overrides: "key=value" strings that win over the file.
+        seed: of every random draw.
+        force: whether existing files may be replaced; finished points are kept in any case.
+    """
+
+    scan: Path
+    out: Path
+    settings: ReplaySettings
+    reference: Path | None = None
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    force: bool = False
+
+    @property
+    def points(self) -> Path:
+        """The folder of finished points."""
+        return self.out.with_suffix(".points")
+
+
+def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
+    """Replay, say what came out, and write it. What an earlier run finished is not done again.
+
+    Raises:
+        InputError: the request is wrong; found before anything is computed wherever that is possible.
+    """
+    page = request.out.with_suffix(".html")
+    if page == request.out:
+        raise InputError(f"expected --out to end in .h5, got {request.out.name}")
+    for path in (request.out, page):
+        require_writable(path, force=request.force)
+    config = load_config(request.config, overrides=request.overrides)
+    selection_of(request.settings.criterion, config.design)
+    scan = read_scan(request.scan, row=config.scan.row)
+    request.points.mkdir(exist_ok=True)
+    replayer = Replayer(
+        scan,
+        config,
+        request.settings,
+        request.points,
+        reference=_reference(request.reference),
+        seed=request.seed,
+        on_step=events.step,
+    )
+    events.written.append(request.points)
+    found = replayer.run()
+    events.written.append(write_replay(found, request.out, force=request.force))
+    events.written.append(write_replay_report(found, page))
+    record = {name: [asdict(point) for point in curve.points] for name, curve in found.curves.items()}
+    lines = [*replay_lines(found), *(f"  wrote     {path}" for path in events.written)]
+    events.said(lines, {"event": "replayed", "curves": record, "written": [str(path) for path in events.written]})
+    return found
+
+
+def _reference(path: Path | None) -> torch.Tensor | None:
+    if path is None:
+        return None
+    try:
+        image = np.asarray(np.load(path), dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected an image in 1/mm as .npy, got: {error}") from error
+    if image.ndim != 2 or not np.isfinite(image).all():
+        raise InputError(f"{path}: expected a finite image (row, col), got shape {image.shape}")
+    return torch.from_numpy(image)

@@ -1,0 +1,260 @@
+"""Planning with an instrument, as a shell script drives it; the reconstruction is a Gaussian model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ctuq import scan_model
+from ctuq.__main__ import main
+from ctuq.acquisition_state import AcquisitionFolder
+from ctuq.sinogram_file import write_sinogram_file
+from tests.ctuq.fake_planning import N_DETECTORS, SMALL, GaussianReconstruct, scan_of
+
+PILOTS = (0.0, 60.0, 120.0)
+SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> GaussianReconstruct:
+    stand_in = GaussianReconstruct()
+    monkeypatch.setattr(scan_model, "reconstruct", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def pilot(tmp_path: Path) -> Path:
+    write_sinogram_file(tmp_path / "pilot.h5", scan_of(PILOTS))
+    return tmp_path / "pilot.h5"
+
+
+@pytest.fixture
+def state(model: GaussianReconstruct, pilot: Path, tmp_path: Path) -> Path:
+    assert main(["acquire", "start", str(tmp_path / "run"), str(pilot), "--candidates", "36", *SETTINGS]) == 0
+    assert model.n_views == []
+    return tmp_path / "run"
+
+
+def ask(state: Path, *arguments: str) -> list[float]:
+    out = state.parent / "next.npy"
+    assert main(["acquire", "next", str(state), "--out", str(out), "--force", *arguments]) == 0
+    return [round(angle, 4) for angle in np.load(out).tolist()]
+
+
+def measure(path: Path, angles_deg: list[float]) -> Path:
+    np.save(path, np.column_stack([angles_deg, scan_of(angles_deg).sinogram.numpy()]))
+    return path
+
+
+def tell(state: Path, angles_deg: list[float]) -> None:
+    assert main(["acquire", "tell", str(state), str(measure(state.parent / "views.npy", angles_deg))]) == 0
+
+
+def status(state: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["acquire", "status", str(state), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return found
+
+
+def test_ask_and_tell_until_there_is_enough(
+    state: Path, model: GaussianReconstruct, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = ask(state, "-n", "2")
+    assert len(set(first) - set(PILOTS)) == 2
+    tell(state, first)
+    second = ask(state, "-n", "3")
+    assert not set(second) & {*first, *PILOTS}
+    assert model.n_views == [3]  # conditioning needs no reconstruction, and the belief was kept
+    tell(state, second)
+    ask(state)
+    assert model.n_views == [3, 8]  # five new views: time to look at the data
+    found = status(state, capsys)
+    assert found["measured_deg"] == sorted([*PILOTS, *first, *second])
+    assert [point["n_views"] for point in found["curve"]] == [3, 5, 8]
+    curve = [point["region_std"] for point in found["curve"]]
+    assert curve == sorted(curve, reverse=True)
+    # The Gaussian model's deviation knows no data, so that promises are kept to the last digit but few.
+    assert [point["promised"] for point in found["curve"][1:]] == pytest.approx(curve[1:], rel=1e-5)
+
+
+def test_what_is_open_is_said_again_until_it_is_told_or_failed(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = ask(state, "-n", "2")
+    assert ask(state, "-n", "2") == first
+    assert "still open" in capsys.readouterr().out
+    further = ask(state, "--more")
+    assert not set(further) & set(first)
+    assert main(["acquire", "tell", str(state), "--failed", str(first[0] + 0.01)]) == 0
+    found = status(state, capsys)
+    assert found["failed_deg"] == [first[0]]
+    assert set(found["open_deg"]) == {first[1], *further}
+
+
+class Killed(BaseException):
+    """In place of SIGKILL: nothing handles it, though what is in a `finally` runs."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("write", [1, 2])
+def test_a_command_killed_at_any_file_that_it_writes_loses_nothing(
+    write: int, moment: str, state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`next` writes the belief and then the state: before each, and after."""
+    twin = state.parent / "twin"
+    twin.mkdir()
+    for file in state.iterdir():
+        (twin / file.name).write_bytes(file.read_bytes())
+    expected = ask(twin, "-n", "2")
+    rename, count = Path.replace, 0
+
+    def killing(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == write and moment == "before":
+            raise Killed
+        done = rename(self, target)
+        if count == write:
+            raise Killed
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killing)
+        with pytest.raises(Killed):
+            main(["acquire", "next", str(state), "-n", "2"])
+    assert ask(state, "-n", "2") == expected
+    tell(state, expected)
+    assert status(state, capsys)["measured_deg"] == sorted([*PILOTS, *expected])
+
+
+def test_a_told_view_that_nobody_suggested_is_taken_in_and_flagged(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ask(state)
+    tell(state, [33.3])
+    assert "unplanned    1  33.3°" in capsys.readouterr().out
+    assert status(state, capsys)["open_deg"] == asked
+
+
+def test_a_motor_that_stops_a_little_beside_has_measured_what_was_asked_for(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (asked,) = ask(state)
+    tell(state, [asked - 0.02])
+    found = status(state, capsys)
+    assert (found["open_deg"], found["unplanned_deg"]) == ([], [])
+
+
+def _wrong_width(folder: Path) -> Path:
+    np.save(folder / "bad.npy", np.ones((1, N_DETECTORS)))
+    return folder / "bad.npy"
+
+
+def _not_finite(folder: Path) -> Path:
+    np.save(folder / "bad.npy", np.full((1, N_DETECTORS + 1), np.nan))
+    return folder / "bad.npy"
+
+
+def _other_scan(folder: Path) -> Path:
+    write_sinogram_file(folder / "bad.h5", scan_of([20.0], fan=True))
+    return folder / "bad.h5"
+
+
+def _told_twice(folder: Path) -> Path:
+    np.save(folder / "bad.npy", np.r_[PILOTS[1], np.ones(N_DETECTORS)][None])
+    return folder / "bad.npy"
+
+
+def _text(folder: Path) -> Path:
+    (folder / "bad.csv").write_text("angle,ray\n", encoding="utf-8")
+    return folder / "bad.csv"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (_wrong_width, "expected views of 14 line integrals, one a detector pixel, got 13"),
+        (_not_finite, "expected finite numbers"),
+        (_other_scan, "is it of another scan?"),
+        (_told_twice, "told before with other line integrals"),
+        (_text, "expected a table of numbers"),
+        (lambda folder: folder / "absent.npy", "no such file"),
+        (lambda folder: folder, "as .h5, .npy or .csv"),
+    ],
+)
+def test_views_that_are_wrong_are_refused_and_change_nothing(
+    bad: Any, message: str, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (state / "state.json").read_bytes()
+    assert main(["acquire", "tell", str(state), str(bad(tmp_path))]) == 2
+    assert message in capsys.readouterr().err
+    assert (state / "state.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["next", "{none}"], "expected a folder with an acquisition"),
+        (["status", "{none}"], "ctuq acquire start"),
+        (["tell", "{run}"], "--failed DEGREES, got neither"),
+        (["tell", "{run}", "--failed", "77"], "the angle of an open suggestion (none), got 77"),
+        (["next", "{run}", "--out", "{none}.txt"], "to end in .npy, .csv, .json"),
+        (["start", "{run}", "{pilot}"], "holds an acquisition"),
+        (["start", "{none}", "{pilot}", "--roi", "disc:99,0,1", *SETTINGS], "a pixel inside"),
+        (["start", "{none}", "{pilot}", "--candidates", "many"], "a number or a file"),
+    ],
+)
+def test_a_wrong_request_ends_with_2(
+    arguments: list[str], message: str, state: Path, pilot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"run": str(state), "none": str(state.parent / "none"), "pilot": str(pilot)}
+    assert main(["acquire", *(word.format(**places) for word in arguments)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (state.parent / "none").exists()
+
+
+def test_files_that_are_no_acquisitions_are_named(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (state / "state.json").write_text("{}", encoding="utf-8")
+    assert main(["acquire", "next", str(state)]) == 2
+    assert "restore the folder" in capsys.readouterr().err
+
+
+def test_limits_stop_it_with_a_reason(
+    model: GaussianReconstruct, pilot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "limited"
+    limits = ["--set", "design.max_views=5"]
+    assert main(["acquire", "start", str(run), str(pilot), "--candidates", "36", *SETTINGS, *limits]) == 0
+    asked = ask(run, "-n", "9")
+    assert len(asked) == 2
+    tell(run, asked)
+    assert ask(run) == []
+    assert "stop: 5 views are the 5 allowed" in capsys.readouterr().out
+    assert status(run, capsys)["stopped"] == "5 views are the 5 allowed"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_angles_are_written_as_asked(suffix: str, state: Path) -> None:
+    out = state.parent / f"angles{suffix}"
+    assert main(["acquire", "next", str(state), "--out", str(out)]) == 0
+    (suggestion,) = AcquisitionFolder(state).read()[1].planner.open
+    text = out.read_text("utf-8")
+    angle = json.loads(text)[0]["angle_deg"] if suffix == ".json" else float(text.splitlines()[1].split(",")[0])
+    assert angle == pytest.approx(float(np.degrees(suggestion.angle_rad)))
+
+
+def test_a_fan_beam_keeps_its_geometry(model: GaussianReconstruct, tmp_path: Path) -> None:
+    write_sinogram_file(tmp_path / "fan.h5", scan_of(PILOTS, fan=True))
+    run = tmp_path / "fan"
+    assert main(["acquire", "start", str(run), str(tmp_path / "fan.h5"), "--candidates", "20", *SETTINGS]) == 0
+    settings, state = AcquisitionFolder(run).read()
+    assert settings.instrument == scan_of([18.0 * n for n in range(20)], fan=True).geometry.with_grid(
+        settings.instrument.grid
+    )
+    assert torch.tensor(state.planner.measured[1].projection) == pytest.approx(
+        scan_of(PILOTS, fan=True).sinogram[1].numpy()
+    )

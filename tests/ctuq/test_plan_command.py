@@ -1,0 +1,96 @@
+"""`ctuq plan`, from a scan and from a result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ctuq import plan_jobs
+from ctuq.__main__ import main
+from ctuq.sinogram_file import write_sinogram_file
+from tests.ctuq.fake_planning import SMALL, GaussianReconstruct, gaussian_reconstruction, scan_of
+
+SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> GaussianReconstruct:
+    stand_in = GaussianReconstruct()
+    monkeypatch.setattr(plan_jobs, "reconstruct", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    write_sinogram_file(tmp_path / "few.h5", scan_of((0, 45, 90, 135)))
+    return tmp_path / "few.h5"
+
+
+def test_a_scan_is_reconstructed_and_its_plan_printed_and_written(
+    model: GaussianReconstruct, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outs = [tmp_path / name for name in ("a.npy", "a.csv")]
+    arguments = ["plan", str(few), "--candidates", "36", "-n", "3", *SETTINGS]
+    assert main([*arguments, *(word for out in outs for word in ("--out", str(out)))]) == 0
+    said = capsys.readouterr().out
+    angles = np.load(outs[0])
+    assert len(angles) == 3
+    for angle in angles:
+        assert f"{angle:.3f}°" in said
+    for words in ("3 views to add to 4", "score (nats)", "1/mm (-", f"wrote     {tmp_path / 'a.png'}"):
+        assert words in said
+    assert model.n_views == [4]
+    assert main([*arguments, "--out", str(outs[0])]) == 2  # there is one now
+    assert model.n_views == [4]
+    assert main([*arguments, "--out", str(outs[0]), "--force", "--json"]) == 0
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert event["event"] == "planned"
+    assert sorted(view["angle_deg"] for view in event["views"]) == pytest.approx(sorted(angles))
+
+
+def test_a_result_is_planned_from_without_reconstructing(
+    model: GaussianReconstruct, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = gaussian_reconstruction(scan_of((0, 45, 90, 135))).save(tmp_path / "r.h5")
+    assert main(["plan", str(result), "--candidates", "36", "-n", "4"]) == 0
+    assert "warning   these views use up" in capsys.readouterr().out
+    assert model.n_views == []
+    region = ["--criterion", "roi", "--roi", "disc:2,2,3"]
+    assert main(["plan", str(result), "--candidates", "36", "-n", "1", *region]) == 0
+    assert "score (1/mm²)" in capsys.readouterr().out
+
+
+def test_candidates_may_be_a_file_of_degrees(
+    model: GaussianReconstruct, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "angles.txt").write_text("10.5\n20\n30\n", encoding="utf-8")
+    assert main(["plan", str(few), "--candidates", str(tmp_path / "angles.txt"), "-n", "3", *SETTINGS]) == 0
+    assert "10.500°" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--candidates", "some"], "a number or a file of angles"),
+        (["--candidates", "5", "-n", "9"], "at least 9 candidates"),
+        (["--out", "a.txt"], "to end in .npy, .csv, .json, .h5"),
+        (["--out", "{missing}/a.npy"], "does not exist"),
+        (["--roi", "square:1"], "disc:X,Y,RADIUS"),
+        (["--criterion", "best"], "best"),
+        (["--set", "design.n_draw=3"], "design.n_draw"),
+    ],
+)
+def test_a_wrong_request_ends_with_2(
+    arguments: list[str],
+    message: str,
+    model: GaussianReconstruct,
+    few: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [word.format(missing=tmp_path / "missing") for word in arguments]
+    assert main(["plan", str(few), "-n", "2", *SETTINGS, *given]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,139 @@
+"""Plans from reconstructions: what is chosen, what is refused, and how far a plan is to be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ctuq import plan
+from ctuq.config import DesignConfig
+from ctuq.errors import InputError
+from ctuq.planning import CRITERIA
+from ctuq.result_file import read_result
+from tests.ctuq.fake_planning import SIZE, gaussian_reconstruction, scan_of
+
+MEASURED = (0.0, 45.0, 90.0, 135.0)
+
+
+def degrees(angles_rad: torch.Tensor) -> list[float]:
+    return [round(angle, 6) for angle in np.degrees(angles_rad.numpy()).tolist()]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_best_candidate_comes_first_and_no_measured_view_again(criterion: str) -> None:
+    found = plan(gaussian_reconstruction(scan_of(MEASURED)), candidates=36, n_angles=6, criterion=criterion)
+    chosen = degrees(found.angles_rad)
+    assert len(set(chosen)) == 6
+    assert not set(chosen) & set(MEASURED)
+    assert degrees(found.candidates_rad) == [5.0 * view for view in range(36)]
+    free = [score for angle, score in zip(degrees(found.candidates_rad), found.candidate_scores, strict=True)
+            if angle not in MEASURED]  # fmt: skip
+    assert float(found.scores[0]) == pytest.approx(float(max(free)))
+    assert (found.region_std.diff() < 0).all()
+    assert float(found.promised_fall[-1]) == pytest.approx(1 - float(found.region_std[-1] / found.region_std[0]))
+    assert sorted(found.order.tolist()) == list(range(6))
+    assert found.notes == ()
+
+
+def test_what_was_promised_is_what_measuring_gives() -> None:
+    before = gaussian_reconstruction(scan_of(MEASURED))
+    found = plan(before, candidates=36, n_angles=3)
+    after = gaussian_reconstruction(scan_of([*MEASURED, *degrees(found.angles_rad)]))
+    assert float(found.region_std[0]) == pytest.approx(float(before.std.square().mean().sqrt()), rel=1e-5)
+    assert float(found.region_std[-1]) == pytest.approx(float(after.std.square().mean().sqrt()), rel=1e-5)
+
+
+def test_a_number_of_candidates_goes_once_round_what_the_beam_can_tell_apart() -> None:
+    parallel = plan(gaussian_reconstruction(scan_of(MEASURED)), candidates=10, n_angles=1)
+    fan = plan(gaussian_reconstruction(scan_of(MEASURED, fan=True)), candidates=10, n_angles=1)
+    assert degrees(parallel.candidates_rad) == [18.0 * view for view in range(10)]
+    assert degrees(fan.candidates_rad) == [36.0 * view for view in range(10)]
+
+
+def test_a_region_is_what_counts() -> None:
+    found = gaussian_reconstruction(scan_of(MEASURED))
+    corner = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    corner[:3, :3] = True
+    planned = plan(found, candidates=36, n_angles=1, criterion="roi", roi=corner)
+    assert float(planned.region_std[0]) == pytest.approx(float(found.std[corner].square().mean().sqrt()), rel=1e-5)
+    whole = plan(found, candidates=36, n_angles=1, criterion="roi")
+    assert degrees(planned.angles_rad) != degrees(whole.angles_rad)
+
+
+def test_constraints_and_limits_are_the_configurations() -> None:
+    found = gaussian_reconstruction(scan_of(MEASURED))
+    settings = DesignConfig(forbidden_deg=((20, 180),), max_views=6)
+    planned = plan(found, candidates=36, n_angles=3, settings=settings)
+    assert max(degrees(planned.angles_rad)) < 20
+    assert len(planned.angles_rad) == 2
+    assert planned.notes == ("2 views: 6 views are the 6 allowed",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"criterion": "best"}, "expected a criterion among eig, diagonal-eig, ese, roi, got 'best'"),
+        ({"candidates": 12, "n_angles": 9}, "at least 9 candidates to choose from, got 8 of 12"),
+        ({"candidates": 0}, "at least 1 candidate"),
+        ({"candidates": [0.1, 0.1]}, "more than once"),
+        ({"candidates": [0.1, math.nan]}, "finite"),
+        ({"n_angles": 0}, "at least 1 view"),
+        ({"roi": torch.zeros(SIZE, SIZE, dtype=torch.bool)}, "an empty one"),
+        ({"roi": torch.ones(3, 3, dtype=torch.bool)}, r"region must be \(12, 12\) bool"),
+        ({"settings": DesignConfig(forbidden_deg=((20, 10),))}, "runs forwards"),
+        ({"settings": DesignConfig(min_separation_deg=60)}, "got 0 of 36"),
+    ],
+)
+def test_a_wrong_request_says_what_was_expected(arguments: dict[str, object], message: str) -> None:
+    given: dict[str, object] = {"candidates": 36, "n_angles": 1} | arguments
+    with pytest.raises(InputError, match=message):
+        plan(gaussian_reconstruction(scan_of(MEASURED)), **given)  # type: ignore[arg-type]
+
+
+def test_a_plan_from_a_file_is_the_plan_of_the_draws_in_it(tmp_path: Path) -> None:
+    made = gaussian_reconstruction(scan_of(MEASURED, fan=True), n_samples=400, smooth=True)
+    read = read_result(made.save(tmp_path / "r.h5"))
+    planned = plan(read, candidates=24, n_angles=2)
+    again = plan(replace(made, posterior=None), candidates=24, n_angles=2)
+    assert torch.equal(planned.angles_rad, again.angles_rad)
+    torch.testing.assert_close(planned.scores, again.scores)
+    assert planned.notes == ()
+    exact = plan(made, candidates=24, n_angles=2)
+    # 400 draws know a variance to √(2/400), and the root mean square of many better.
+    assert float(planned.region_std[0] / exact.region_std[0]) == pytest.approx(1, abs=0.05)
+
+
+def test_a_few_draws_are_said_to_be_used_up_with_the_better_command(tmp_path: Path) -> None:
+    made = gaussian_reconstruction(scan_of(MEASURED), n_samples=16)
+    found = plan(read_result(made.save(tmp_path / "r.h5")), candidates=36, n_angles=4)
+    about_the_image = (made.samples - made.image).square().mean().sqrt()
+    assert float(found.region_std[0]) == pytest.approx(float(about_the_image), rel=1e-5)
+    (note,) = found.notes
+    assert "of the 16 draws" in note
+    assert "ctuq plan disc.h5" in note
+    assert "posterior.kept_samples=1000" in note
+
+
+def test_draws_take_over_beyond_the_size_that_is_exact() -> None:
+    made = gaussian_reconstruction(scan_of(MEASURED))
+    told: list[tuple[str, int, int]] = []
+    settings = DesignConfig(exact_pixels=100, n_draws=500)
+    found = plan(
+        made, candidates=36, n_angles=1, settings=settings, on_step=lambda *step: told.append((step[0], *step[1:3]))
+    )
+    assert ("covariance", 500, 500) in told
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["covariance", "score", "choose"]
+    assert not torch.equal(found.scores, plan(made, candidates=36, n_angles=1).scores)
+    again = plan(made, candidates=36, n_angles=1, settings=settings)
+    assert torch.equal(found.scores, again.scores)
+    assert not torch.equal(found.scores, plan(made, candidates=36, n_angles=1, settings=settings, seed=1).scores)
+
+
+def test_a_file_without_rays_is_refused_with_a_way_out() -> None:
+    with pytest.raises(InputError, match="ctuq plan SCAN"):
+        plan(replace(gaussian_reconstruction(scan_of(MEASURED)), rays=None), candidates=36, n_angles=1)
