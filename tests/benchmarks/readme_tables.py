@@ -121,16 +121,24 @@ def samplers() -> list[str]:
     ]
 
 
-def _settings() -> Iterator[tuple[str, list[dict[str, float]], dict[str, Any], dict[str, Any] | None]]:
+Row = dict[str, Any]
+
+
+def _settings() -> Iterator[tuple[str, list[dict[str, float]], Row, Row | None]]:
     """Of every setting its title, ctuq's images that the others were given too, the others, published fit if run."""
     others = {(row["angles"], row["noise"]): row for row in results("baselines")["settings"]}
     published = {(row["angles"], row["noise"]): row for row in results("published_fit")["settings"]}
     for angles in ANGLES:
         for percent in NOISE_PERCENT:
             setting = angles, percent / 100
-            (n_images,) = {len(others[setting][method]["images"]) for method in ("matern", "mc_dropout", "ensemble")}
+            (n_images,) = {len(found["images"]) for found in others[setting].values() if isinstance(found, dict)}
             ours = results(f"kmnist_{angles}_{percent}")["images"][:n_images]
             yield f"{angles}, {percent} %", ours, others[setting], published.get(setting)
+
+
+def _figure(others: Row, method: str, *keys: str) -> str:
+    """The largest of a method's means, or a dash where it was not run."""
+    return f"{max(others[method]['mean'][key] for key in keys):.2f}" if method in others else "–"
 
 
 def likelihoods() -> list[str]:
@@ -139,20 +147,23 @@ def likelihoods() -> list[str]:
     header = ["MC dropout", "five fits", "MC dropout †", "five fits †", "constant *", "MC dropout *", "five fits *"]
     rows = [_header("angles, noise", "ctuq", "Matérn field", *header)]
     for title, ours, others, _ in _settings():
-        means = [others[method]["mean"] for method in ("mc_dropout", "ensemble")]
+        constant = statistics.fmean(constant_log_likelihood(image["psnr_db"], floor=floor) for image in ours)
         plain, tuned, best = (
-            tuple(max(m[f"{kind}joint_log_likelihood"], m[f"{kind}diagonal_log_likelihood"]) for m in means)
+            [
+                _figure(others, method, f"{kind}joint_log_likelihood", f"{kind}diagonal_log_likelihood")
+                for method in ("mc_dropout", "ensemble")
+            ]
             for kind in ("", "tuned_", "best_")
         )
-        figures = (
-            statistics.fmean(image["joint_log_likelihood"] for image in ours),
-            others["matern"]["mean"]["joint_log_likelihood"],
+        figures = [
+            f"{statistics.fmean(image['joint_log_likelihood'] for image in ours):.2f}",
+            _figure(others, "matern", "joint_log_likelihood"),
             *plain,
             *tuned,
-            statistics.fmean(constant_log_likelihood(image["psnr_db"], floor=floor) for image in ours),
+            f"{constant:.2f}",
             *best,
-        )
-        rows.append(f"| {title} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
+        ]
+        rows.append(f"| {title} | {' | '.join(figures)} |")
     return rows
 
 
@@ -162,11 +173,10 @@ def images() -> list[str]:
     rows = [_header("angles, noise", *header)]
     for title, ours, others, published in _settings():
         figures = [
-            statistics.fmean(image["psnr_db"] for image in ours),
-            *(others[method]["mean"]["psnr_db"] for method in ("ensemble", "mc_dropout", "matern")),
+            f"{statistics.fmean(image['psnr_db'] for image in ours):.2f}",
+            *(_figure(others, method, "psnr_db") for method in ("ensemble", "mc_dropout", "matern")),
         ]
-        shown = " | ".join(f"{figure:.2f}" for figure in figures)
-        rows.append(f"| {title} | {shown} | {_fit(published)} |")
+        rows.append(f"| {title} | {' | '.join(figures)} | {_fit(published)} |")
     return rows
 
 
