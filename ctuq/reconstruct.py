@@ -91,6 +91,19 @@ def reconstruct(
     return _assemble(scan, problem, found, learned, result, config, seed, watch)
 
 
+def fitted_image(
+    scan: Scan, config: Config | None = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
+) -> Tensor:
+    """The image alone, (row, col) in 1/mm: that of `reconstruct` without its error bars, in a fraction of the time.
+
+    Args and errors are those of `reconstruct`.
+    """
+    config = config or Config()
+    problem = _pose(prepare(scan, config), config, seed, device)
+    image: Tensor = _fit(problem, config, StageWatch(on_step)).full_image.cpu() * problem.scale
+    return image
+
+
 @dataclass(frozen=True)
 class _Problem:
     """The scan in dimensionless units: images divided by `scale` (1/mm)."""
