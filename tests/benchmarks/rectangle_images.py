@@ -37,9 +37,9 @@ def rectangles(index: int, size: int) -> NDArray[np.float64]:
         along = (x - centre[0]) * math.cos(turn) + (y - centre[1]) * math.sin(turn)
         across = (y - centre[1]) * math.cos(turn) - (x - centre[0]) * math.sin(turn)
         image += value * ((np.abs(along) < half_sides[0]) & (np.abs(across) < half_sides[1]))
-    image = image.reshape(size, _POINTS, size, _POINTS).mean(axis=(1, 3))
-    image /= image.max()
-    return image
+    pixels: NDArray[np.float64] = image.reshape(size, _POINTS, size, _POINTS).mean(axis=(1, 3))
+    pixels /= pixels.max()
+    return pixels
 
 
 def rectangle_scan(index: int, size: int, noise: float) -> ctuq.Scan:

@@ -51,9 +51,9 @@ def summary(
                 rows[f"views fewer than {name}"] = fewer
         found[str(target)] = rows
     golden = [row for row in images.values() if "golden" in row]
-    for target in map(str, targets if golden else ()):
-        gains = [row["golden"]["psnr_db"][target] - row["equidistant"]["psnr_db"][target] for row in golden]
-        found[target]["golden minus equidistant, dB"] = _interval(gains)
+    for name in found if golden else ():
+        gains = [row["golden"]["psnr_db"][name] - row["equidistant"]["psnr_db"][name] for row in golden]
+        found[name]["golden minus equidistant, dB"] = _interval(gains)
     return found
 
 
