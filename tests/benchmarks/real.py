@@ -89,15 +89,15 @@ def run(name: str, seed: int, overrides: list[str], *, picture: bool) -> dict[st
     if picture:
         found.picture(RESULTS / f"real_{name}.png")
     reference = area_average(*case.reference(), found.grid)
-    disc = _disc(case, found.grid)
-    error, std = (found.image - reference)[disc], found.std[disc].double()
+    inside = disc(case, found.grid)
+    error, std = (found.image - reference)[inside], found.std[inside].double()
     with_noise = (std.square() + reference_noise(case, found.grid) ** 2).sqrt()
     calibration = found.calibration
     stages = found.provenance.stage_seconds
     for note in found.provenance.notes:
         print(name, seed, note)
     return {
-        "correlation": _correlation(found.image, reference, disc),
+        "correlation": _correlation(found.image, reference, inside),
         "psnr_db": float(10 * torch.log10(reference.max().square() / (found.image - reference).square().mean())),
         "held_out_rays": calibration.n_rays,
         "chi_square_per_ray": calibration.chi_square,
@@ -120,14 +120,14 @@ def compared(name: str, overrides: list[str]) -> dict[str, float]:
     case = CASES[name]
     prepared = prepare(case.scan(), _config(case, overrides))
     grid = prepared.geometry.grid
-    reference, disc = area_average(*case.reference(), grid), _disc(case, grid)
+    reference, inside = area_average(*case.reference(), grid), disc(case, grid)
     by_fbp = filtered_back_projection(prepared.geometry, prepared.sinogram)
     by_cgls = cgls(RayTransform(prepared.geometry), prepared.sinogram, iterations=CGLS_STEPS).value
     return {
         "views": prepared.geometry.n_angles,
         "rays": prepared.sinogram.numel(),
-        "correlation_fbp": _correlation(by_fbp, reference, disc),
-        "correlation_cgls_15": _correlation(by_cgls, reference, disc),
+        "correlation_fbp": _correlation(by_fbp, reference, inside),
+        "correlation_cgls_15": _correlation(by_cgls, reference, inside),
         "reference_noise_per_mm": reference_noise(case, grid),
     }
 
@@ -141,19 +141,19 @@ def reference_noise(case: Case, grid: ImageGrid) -> float:
         geometry = dataclasses.replace(fine.geometry, angles_rad=fine.geometry.angles_rad[views])
         image = filtered_back_projection(geometry, fine.sinogram[views]).double()
         halves.append(area_average(image, geometry.grid.pixel_mm, grid))
-    return float(((halves[0] - halves[1]) / 2)[_disc(case, grid)].square().mean().sqrt())
+    return float(((halves[0] - halves[1]) / 2)[disc(case, grid)].square().mean().sqrt())
 
 
 def _config(case: Case, overrides: list[str]) -> ctuq.Config:
     return ctuq.load_config(None, overrides=["grid.size=128", f"scan.angle_step={case.angle_step}", *overrides])
 
 
-def _disc(case: Case, grid: ImageGrid) -> Tensor:
+def disc(case: Case, grid: ImageGrid) -> Tensor:
     return grid.x_mm()[None].hypot(grid.y_mm()[:, None]) < case.radius_mm
 
 
-def _correlation(image: Tensor, reference: Tensor, disc: Tensor) -> float:
-    return float(torch.corrcoef(torch.stack([image[disc].double(), reference[disc]]))[0, 1])
+def _correlation(image: Tensor, reference: Tensor, inside: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([image[inside].double(), reference[inside]]))[0, 1])
 
 
 def _coverage(z: Tensor) -> float:

@@ -21,20 +21,16 @@ from typing import Any, Final
 import torch
 
 import ctuq
-from ctuq.likeness import psnr
-from ctuq.planning import CRITERIA
-from ctuq.reconstruct import fitted_image
 from ctuq.view_sequences import equidistant, golden
-from design import Candidates, CandidateViews, GreedySelection
+from tests.benchmarks.acquisitions import Acquisition
 from tests.benchmarks.environment import RESULTS, save
-from tests.benchmarks.gaussian_design import LENGTHS, WHITE, gaussian_design
+from tests.benchmarks.gaussian_design import LENGTHS, WHITE
 from tests.benchmarks.rectangle_images import rectangle_scan, rectangles
 from tests.benchmarks.views_saved import summary
 
 NOISE, PILOTS, EVERY, MOST = 0.05, 5, 5, 30
 TARGETS: Final = (20, 30)
 CRITERION = "roi"
-N_DRAWS = 1000
 PLANNED: Final = ("planned", "matern", "white")
 FIELDS: Final = {"matern": LENGTHS, "white": WHITE}
 _FIRST_STOP = 20  # no design stops before so many views
@@ -61,75 +57,45 @@ def main() -> None:
             known = _images(options.size).get(index, {})
             if name not in known:
                 reference = known.get("equidistant", {}).get("psnr_db", {})
-                found = _Acquisition(int(index), options.size).run(name, reference)
+                found = _run(_acquisition(int(index), options.size), name, reference)
                 _merge(options.size, index, name, found)
                 print(index, name, {n: round(value, 2) for n, value in found["psnr_db"].items()}, flush=True)
     print(json.dumps(summary(_images(options.size), PLANNED, TARGETS, MOST), indent=1))
 
 
-class _Acquisition:
-    """One image, measured by one design after the other."""
-
-    def __init__(self, index: int, size: int) -> None:
-        self.index = index
-        self.scan = rectangle_scan(index, size, NOISE)
-        self.angles = self.scan.geometry.angles_rad
-        self.truth = torch.as_tensor(rectangles(index, size))
-        self.config = ctuq.load_config({"grid": {"size": size, "pixel_mm": 1.0}})
-
-    def run(self, name: str, equidistant_db: Mapping[str, float]) -> dict[str, Any]:
-        """Views in the order they were chosen, and the PSNR by their number.
-
-        Args:
-            name: of the design.
-            equidistant_db: PSNR that equidistant views reach; empty while that is not known.
-        """
-        if name in _FIXED:
-            orders = {n: _FIXED[name](self.angles, n) for n in TARGETS}
-            return {"views": orders[TARGETS[-1]], "psnr_db": {str(n): self._psnr(order) for n, order in orders.items()}}
-        goal = max(equidistant_db.values())
-        views, curve = equidistant(self.angles, PILOTS, PILOTS), {}
-        while True:
-            curve[str(len(views))], following = (
-                self._planned(views, goal) if name == "planned" else self._fields(views, goal, FIELDS[name])
-            )
-            if not following:
-                return {"views": views, "psnr_db": curve}
-            views = views + following
-
-    def _planned(self, views: list[int], goal: float) -> tuple[float, list[int]]:
-        """PSNR of the image from these views, and the next ones by the network; none when that is enough."""
-        if len(views) >= _FIRST_STOP:
-            reached = self._psnr(views)
-            if _enough(reached, goal, len(views)):
-                return reached, []
-        found = ctuq.reconstruct(self._measured(views), self.config)
-        chosen = ctuq.plan(found, candidates=self.angles, n_angles=EVERY, criterion=CRITERION).angles_rad.tolist()
-        where = {angle: view for view, angle in enumerate(self.angles)}
-        return psnr(found.image, self.truth), [where[angle] for angle in chosen]
-
-    def _fields(self, views: list[int], goal: float, lengths: tuple[float, ...]) -> tuple[float, list[int]]:
-        """The same by a Gaussian field; the image is the network's all the same."""
-        reached = self._psnr(views)
-        if _enough(reached, goal, len(views)):
-            return reached, []
-        generator = torch.Generator().manual_seed(self.index)
-        found = gaussian_design(self._measured(views), lengths, n_draws=N_DRAWS, generator=generator)
-        candidates = Candidates(self.scan.geometry.with_grid(found.grid))
-        believed = CandidateViews(found.belief.covariance, candidates, found.belief.noise)
-        taken = [self.angles[view] for view in views]
-        chosen = GreedySelection(criterion=CRITERIA[CRITERION])(believed, EVERY, taken_rad=taken, excluded=views)
-        return reached, list(chosen.indices)
-
-    def _measured(self, views: Sequence[int]) -> ctuq.Scan:
-        return self.scan.select(sorted(views))
-
-    def _psnr(self, views: Sequence[int]) -> float:
-        return psnr(fitted_image(self._measured(views), self.config), self.truth)
+def _acquisition(index: int, size: int) -> Acquisition:
+    config = ctuq.load_config({"grid": {"size": size, "pixel_mm": 1.0}})
+    truth = torch.as_tensor(rectangles(index, size))
+    return Acquisition(rectangle_scan(index, size, NOISE), config, truth, CRITERION)
 
 
-def _enough(reached: float, goal: float, n_views: int) -> bool:
-    return n_views >= MOST or (n_views >= _FIRST_STOP and reached >= goal)
+def _run(acquisition: Acquisition, name: str, equidistant_db: Mapping[str, float]) -> dict[str, Any]:
+    """Views in the order that a design chose them, and the PSNR by their number.
+
+    Args:
+        acquisition: of one image.
+        name: of the design.
+        equidistant_db: PSNR that equidistant views reach; empty while that is not known.
+    """
+    angles = acquisition.scan.geometry.angles_rad
+    if name in _FIXED:
+        orders = {n: _FIXED[name](angles, n) for n in TARGETS}
+        return {"views": orders[TARGETS[-1]], "psnr_db": {str(n): acquisition.psnr(o) for n, o in orders.items()}}
+    goal = max(equidistant_db.values())
+    views = equidistant(angles, PILOTS, PILOTS)
+    curve: dict[str, float] = {}
+    while True:
+        may_stop = len(views) >= _FIRST_STOP
+        if name != "planned" or may_stop:
+            reached = acquisition.psnr(views)
+        if may_stop and (len(views) >= MOST or reached >= goal):
+            return {"views": views, "psnr_db": {**curve, str(len(views)): reached}}
+        if name == "planned":
+            reached, following = acquisition.planned(views, EVERY)
+        else:
+            following = acquisition.by_field(views, EVERY, FIELDS[name])
+        curve[str(len(views))] = reached
+        views = views + following
 
 
 def _images(size: int) -> dict[str, Any]:

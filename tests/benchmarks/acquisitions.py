@@ -1,0 +1,71 @@
+"""A scan with all views is measured again, a few views at a time, and every image is held against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import ctuq
+from ctuq.config import Config
+from ctuq.likeness import psnr
+from ctuq.planning import CRITERIA
+from ctuq.reconstruct import fitted_image
+from design import Candidates, CandidateViews, GreedySelection
+from tests.benchmarks.gaussian_design import gaussian_design
+
+N_DRAWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """What is known only afterwards, and how it is gone about.
+
+    Args:
+        scan: all views, which are the candidates, as measured.
+        config: of every reconstruction.
+        truth: (row, col) in 1/mm on the configured grid.
+        criterion: a key of `ctuq.planning.CRITERIA`.
+        inside: (row, col) bool, the pixels that are compared; all if left out.
+        seed: of networks, held-out rays and draws.
+    """
+
+    scan: ctuq.Scan
+    config: Config
+    truth: Tensor
+    criterion: str
+    inside: Tensor | None = None
+    seed: int = 0
+
+    def psnr(self, views: Sequence[int]) -> float:
+        """Of the image from these views, dB."""
+        return self._psnr(fitted_image(self._measured(views), self.config, seed=self.seed))
+
+    def planned(self, views: Sequence[int], n_more: int) -> tuple[float, list[int]]:
+        """The same, and the next views as ctuq plans them."""
+        found = ctuq.reconstruct(self._measured(views), self.config, seed=self.seed)
+        angles = self.scan.geometry.angles_rad
+        plan = ctuq.plan(found, candidates=angles, n_angles=n_more, criterion=self.criterion, seed=self.seed)
+        where = {angle: view for view, angle in enumerate(angles)}
+        return self._psnr(found.image), [where[angle] for angle in plan.angles_rad.tolist()]
+
+    def by_field(self, views: Sequence[int], n_more: int, lengths: tuple[float, ...]) -> list[int]:
+        """The next views by the same rule under a Gaussian field."""
+        generator = torch.Generator().manual_seed(self.seed)
+        found = gaussian_design(self._measured(views), lengths, n_draws=N_DRAWS, generator=generator)
+        geometry = self.scan.geometry
+        believed = CandidateViews(
+            found.belief.covariance, Candidates(geometry.with_grid(found.grid)), found.belief.noise
+        )
+        taken = [geometry.angles_rad[view] for view in views]
+        selection = GreedySelection(criterion=CRITERIA[self.criterion])
+        return list(selection(believed, n_more, taken_rad=taken, excluded=views).indices)
+
+    def _measured(self, views: Sequence[int]) -> ctuq.Scan:
+        return self.scan.select(sorted(views))
+
+    def _psnr(self, image: Tensor) -> float:
+        inside = torch.ones_like(self.truth, dtype=torch.bool) if self.inside is None else self.inside
+        return psnr(image[inside], self.truth[inside])
