@@ -69,7 +69,7 @@ class Cost:
     def _fit_and_passes(self) -> float:
         """Passes through the network; a step of the fit is two."""
         config = self._config
-        steps = len(config.fit.tv_weights) * len(config.fit.misfit_floors) * config.fit.steps
+        steps = config.fit.n_attempts * config.fit.steps
         steps += 3 * config.fit.refit_steps
         if self._kernel:
             passes = 2 * self._pixels * config.fit.members

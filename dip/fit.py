@@ -11,11 +11,14 @@ from torch import Tensor
 
 from dip.ensemble import Ensemble
 from dip.holdout import Holdout
-from dip.misfit import RampMisfit, total_variation
+from dip.misfit import RampMisfit, noise_level, total_variation
 from dip.unet import UNet
 from operators import LinearMap
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
+
+TV_SHARES = (5e-4, 2e-3)
+"""Weights of total variation to try, in units of the misfit that the data's noise alone would have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class FitSettings:
             chose, then on all.
         learning_rate: the peak of the one-cycle schedule; the refit starts at a fifth of it.
         tv_weights: of total variation (the sum of absolute neighbour differences of the dimensionless image), against
-            a misfit whose value is 1 for an image of zeros.
+            a misfit whose value is 1 for an image of zeros. None: `TV_SHARES` of the misfit that the data's noise alone
+            would have, as an edge is worth so many nats whatever the noise.
         misfit_floors: see `RampMisfit`; infinity is plain least squares.
         gradient_clip: largest norm of one step's gradient.
         checkpoints: how often in `steps` the held-out rays are looked at.
@@ -45,7 +49,7 @@ class FitSettings:
     steps: int = 750
     refit_steps: int = 250
     learning_rate: float = 5e-3
-    tv_weights: tuple[float, ...] = (5e-7, 2e-6)
+    tv_weights: tuple[float, ...] | None = None
     misfit_floors: tuple[float, ...] = (0.02,)
     gradient_clip: float = 1.0
     checkpoints: int = 30
@@ -62,8 +66,15 @@ class FitSettings:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("tv_weights", "misfit_floors"):
             values = getattr(self, name)
+            if values is None:
+                continue
             if not values or not all(value >= 0 for value in values):  # NaN is not
                 raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
+
+    @property
+    def n_attempts(self) -> int:
+        """Combinations that are tried."""
+        return len(TV_SHARES if self.tv_weights is None else self.tv_weights) * len(self.misfit_floors)
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,8 @@ def fit(
     given = torch.ones_like(data) if precision is None else precision.to(data)
     problem = _Problem(Ensemble(members), inputs, transform, data, given)
     start = problem.ensemble.state()
-    attempts = [(tv, floor) for floor in settings.misfit_floors for tv in settings.tv_weights]
+    seen = torch.where(holdout.judges, 0.0, given)
+    attempts = [(tv, floor) for floor in settings.misfit_floors for tv in _tv_weights(settings, floor, data, seen)]
     total = len(attempts) * settings.steps + 3 * settings.refit_steps
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):
@@ -180,6 +192,16 @@ def fit(
         loss=torch.stack(best.losses).mean(dim=1).sqrt(),
         holdout_loss=torch.stack(best.holdout_losses).mean(dim=1).sqrt(),
     )
+
+
+def _tv_weights(settings: FitSettings, floor: float, data: Tensor, precision: Tensor) -> tuple[float, ...]:
+    """To try, from the rays that have a precision."""
+    if settings.tv_weights is not None:
+        return settings.tv_weights
+    misfit = RampMisfit(data.shape[-1], floor)
+    signal = float(misfit(precision.sqrt() * data))
+    noise = noise_level(data, precision) ** 2 * misfit.mean_gain * int((precision > 0).sum())
+    return tuple(share * noise / signal if signal else 0.0 for share in TV_SHARES)
 
 
 @dataclass(frozen=True)

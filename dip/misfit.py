@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+_GAUSSIAN_MEDIAN = 0.6745  # of |x|, x ~ N(0, 1)
+
 
 class RampMisfit:
     """Σ r (g ∗ r) over the detector, g the filter (|ω| + floor)/(1 + floor), |ω| from 0 to 1 at Nyquist.
@@ -35,6 +37,34 @@ class RampMisfit:
         twice[0] = twice[-1] = 1.0  # frequencies 0 and Nyquist appear once in the full spectrum (Parseval)
         energy: Tensor = (power * (gain * twice)).sum(dim=(-2, -1)) / self._length
         return energy
+
+    @property
+    def mean_gain(self) -> float:
+        """The misfit that white noise of variance 1 is expected to have, for each ray."""
+        # Frequencies 0 and Nyquist appear once in the full spectrum, all others twice.
+        return float(2 * self._gain.sum() - self._gain[0] - self._gain[-1]) / self._length
+
+
+def noise_level(data: Tensor, precision: Tensor) -> float:
+    """Standard deviation of the noise of a ray of precision 1, from neighbouring detector pixels.
+
+    The median of absolute second differences, which neither the object's slopes nor its few edges move much (median
+    absolute deviation of a Gaussian: 0.6745 deviations). What errors of the pixel grid share along a view is not in it.
+
+    Args:
+        data: (angle, detector).
+        precision: relative inverse variance of each ray, likewise; rays of precision 0 are not looked at.
+
+    Returns:
+        0 where no three neighbours have a precision.
+    """
+    variance = precision.reciprocal()
+    second = data[:, 2:] - 2 * data[:, 1:-1] + data[:, :-2]
+    spread = variance[:, 2:] + 4 * variance[:, 1:-1] + variance[:, :-2]
+    known = spread.isfinite()
+    if not known.any():
+        return 0.0
+    return float((second[known] / spread[known].sqrt()).abs().median() / _GAUSSIAN_MEDIAN)
 
 
 def total_variation(image: Tensor) -> Tensor:

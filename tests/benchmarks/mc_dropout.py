@@ -80,6 +80,7 @@ def _train(network: UNet, z: Tensor, scan: ctuq.Scan, settings: FitSettings) -> 
     )
     transform, data = RayTransform(scan.geometry), scan.sinogram.float()
     power = data.square().sum()
+    assert settings.tv_weights is not None
     (tv_weight,) = settings.tv_weights
     for _ in range(STEPS):
         optimiser.zero_grad()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dip import Fit, FitSettings, Holdout, UNet, UNetSettings, fit
+from dip.fit import TV_SHARES
 from operators import MatrixMap
 from tests.dip.dense import generator
 
@@ -90,6 +91,27 @@ def test_the_combination_with_the_least_held_out_loss_is_chosen() -> None:
     assert len({float(one.holdout_loss.min()) for one in alone.values()}) == len(alone)
 
 
+def test_total_variation_is_weighed_by_the_noise_that_neighbouring_rays_show() -> None:
+    smooth = torch.sin(torch.arange(48.0) / 48 * math.pi).expand(30, 48)
+    data = smooth + 0.1 * torch.randn(30, 48, generator=generator(5))
+    nobody = torch.zeros(30, 48, dtype=torch.bool)
+    chooses, judges = nobody.clone(), nobody.clone()
+    chooses[::4], judges[1::4] = True, True
+    transform = MatrixMap(torch.rand(1440, 90, generator=generator(1)) / 9, in_shape=SHAPE, out_shape=(30, 48))
+    found = fit(
+        [network()],
+        network_input()[None],
+        transform,
+        data,
+        holdout=Holdout(chooses[None], judges),
+        settings=changed(tv_weights=None, misfit_floors=(math.inf,)),
+    )
+    share_of_noise = 0.1**2 / float(data[~judges].square().mean())
+    # The deviation of n rays is known to 1.17 * sqrt(3 / n), its square to twice as much.
+    error = 4 * 2 * 1.17 * math.sqrt(3 / int((~judges).sum()))
+    assert min(abs(found.tv_weight / share_of_noise / share - 1) for share in TV_SHARES) < error
+
+
 def test_the_step_with_the_least_held_out_loss_is_kept() -> None:
     found = run(changed(steps=150, learning_rate=0.1, refit_steps=0, checkpoints=30))
     assert found.chosen_steps == (int(found.steps[found.holdout_loss.argmin()]),)
@@ -106,8 +128,9 @@ def test_held_out_rays_choose_but_are_not_trained_on() -> None:
     torch.testing.assert_close((other.holdout_residual - found.holdout_residual)[0, HELD_OUT], (wild - DATA)[HELD_OUT])
 
 
-def test_judging_rays_enter_the_full_image_alone() -> None:
-    every = changed(tv_weights=(0.0, 1e-3))
+@pytest.mark.parametrize("tv_weights", [(0.0, 1e-3), None])
+def test_judging_rays_enter_the_full_image_alone(tv_weights: tuple[float, ...] | None) -> None:
+    every = changed(tv_weights=tv_weights)
     found, other = run(every), run(every, data=torch.where(JUDGES, 100.0, DATA))
     assert torch.equal(found.image, other.image)
     assert torch.equal(found.holdout_residual, other.holdout_residual)

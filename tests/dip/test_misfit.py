@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dip import RampMisfit, total_variation
+from dip.misfit import noise_level
 from tests.dip.dense import generator
 
 
@@ -43,3 +44,25 @@ def test_ramp_misfit_is_the_dense_quadratic_form(shape: tuple[int, int], floor: 
 def test_an_infinite_floor_is_least_squares() -> None:
     residual = torch.randn(4, 7, generator=generator(), dtype=torch.float64)
     torch.testing.assert_close(RampMisfit(7, math.inf)(residual), residual.square().sum())
+
+
+def test_mean_gain_is_the_misfit_of_white_noise() -> None:
+    misfit = RampMisfit(17, 0.1)
+    white = torch.randn(4_000, 3, 17, generator=generator(0), dtype=torch.float64)
+    energies = misfit(white)
+    error = float(energies.std() / math.sqrt(len(energies)))
+    assert abs(float(energies.mean()) - 3 * 17 * misfit.mean_gain) < 4 * error
+
+
+def test_noise_is_told_from_slopes_and_edges() -> None:
+    n_views, n_detectors, sd = 40, 200, 0.05
+    precision = torch.rand(n_views, n_detectors, generator=generator(1)) + 0.5
+    object_ = torch.linspace(0, 3, n_detectors) + 2.0 * (torch.arange(n_detectors) > 120)
+    noise = sd * torch.randn(n_views, n_detectors, generator=generator(2)) / precision.sqrt()
+    # The median of n absolute values scatters by 1.17/sqrt(n); second differences overlap, hence the 4 and the 3.
+    bound = 4 * 1.17 * math.sqrt(3 / (n_views * n_detectors))
+    assert abs(noise_level(object_ + noise, precision) / sd - 1) < bound
+    wild, blind = (object_ + noise).clone(), precision.clone()
+    wild[:, 50:60], blind[:, 50:60] = 1e6, 0.0
+    assert abs(noise_level(wild, blind) / sd - 1) < 1.1 * bound
+    assert noise_level(wild[:, :2], blind[:, :2]) == 0
