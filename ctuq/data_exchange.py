@@ -168,7 +168,8 @@ def _beam(file: Any, own: Any, units: str | None, remarks: Remarks) -> Beam:
     if units == "line_integral":  # nobody but ctuq calls them so, hence the group got lost
         remarks.problems.append(
             f"expected a group {CTUQ_GEOMETRY} with the attributes type, pitch_mm and, for a fan beam, "
-            f"source_origin_mm and origin_detector_mm, got none: add it, or write the file with ctuq.sinogram_file.write_sinogram_file"
+            f"source_origin_mm and origin_detector_mm, got none: add it, or write the file with "
+            "ctuq.sinogram_file.write_sinogram_file"
         )
         return Beam()
     return parallel_beam(file, _PIXEL_SIZES, remarks)

@@ -71,7 +71,7 @@ class Hdf5Frames:
 
     def _frames_at_a_time(self, pixels: int) -> int:
         together = 1 if self.dataset.chunks is None or len(self.axes) < 3 else int(self.dataset.chunks[self.axes[0]])
-        fitting = _SLAB // max(1, pixels * self.dataset.dtype.itemsize)
+        fitting: int = _SLAB // max(1, pixels * int(self.dataset.dtype.itemsize))
         return together * max(1, fitting // together)
 
     def _slab(self, begin: int, end: int, start: int, stop: int) -> Array:
