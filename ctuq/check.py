@@ -11,6 +11,7 @@ import torch
 from ctuq.beam import Beam
 from ctuq.config import load_config
 from ctuq.errors import InputError
+from ctuq.hdf5 import require_survivable
 from ctuq.preparation import estimate, prepare
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect
@@ -64,6 +65,7 @@ def check_scan(
     Raises:
         InputError: there is no such file, or it is none that can be opened.
     """
+    require_survivable(path)
     header = inspect(path, choice)
     facts, problems = _facts(header), list(header.problems)
     try:
