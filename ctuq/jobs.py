@@ -125,7 +125,9 @@ def repeating_command(
 ) -> str:
     """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
     words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
-    words += [word for name, value in asdict(choice).items() if value for word in (f"--{name}", value)]
+    for name, value in asdict(choice).items():
+        if value is not None:
+            words += [f"--{name}", os.path.relpath(value, scan.parent) if Path(value).is_file() else value]
     words += ["--config", os.path.relpath(config, scan.parent)] if config else []
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--row", str(row)] if row is not None else []

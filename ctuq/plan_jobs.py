@@ -127,6 +127,8 @@ def is_result(path: Path) -> bool:
     Raises:
         InputError: it cannot be opened as HDF5.
     """
+    if path.suffix.lower() == ".toml":
+        return False
     with opened(path) as file:
         return isinstance(file.get("entry/reconstruction"), h5py.Group)
 

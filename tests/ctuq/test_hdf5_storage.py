@@ -113,3 +113,11 @@ def test_values_kept_in_another_file_are_read(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "data.h5", "w") as file:
         data = file.create_dataset("data", SHAPE, "f4", external=[("frames.raw", 0, 1440)])
         assert storage_problem(data) is None
+
+
+def test_a_filter_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        data = file.create_dataset("data", data=np.ones(SHAPE), compression="gzip")
+        monkeypatch.setattr("h5py.h5z.filter_avail", lambda _: False)
+        problem = storage_problem(data)
+    assert problem == "compression by a filter that is not installed (number 1): try pip install hdf5plugin"
