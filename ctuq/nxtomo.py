@@ -83,6 +83,8 @@ def _detectors(file: Any) -> list[_Detector]:
                 continue
             inner = f"{path}/{name}" if path else name
             kind = text_of(child.attrs.get("NX_class"))
+            if kind == "NXdata":  # links to what a detector holds
+                continue
             if is_linked(child, "image_key"):
                 whole = isinstance(follow(child, "data"), h5py.Dataset)
                 found.append(_Detector(inner, entry or inner.split("/")[0], whole))

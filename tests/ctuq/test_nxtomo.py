@@ -200,3 +200,27 @@ def test_angles_are_found_on_the_axis_of_the_detectors_data(path: Path) -> None:
     assert header.angles_from == "entry/det/motor_theta"
     assert header.theta_deg[-1] == 165.0
     assert any("says no unit: taken as degrees, as they reach 165" in note for note in header.notes)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_links_to_the_detector_are_no_second_one(path: Path, *, soft: bool) -> None:
+    def change(file: Any) -> None:
+        group = file.create_group("entry/data")
+        group.attrs["NX_class"] = "NXdata"
+        for name in ("data", "image_key"):
+            group[name] = h5py.SoftLink(f"/{DETECTOR}/{name}") if soft else file[f"{DETECTOR}/{name}"]
+        file["entry/again"] = h5py.SoftLink("/entry/instrument")
+
+    assert find_problems(changed(path, change)) == []
+    assert inspect(path).why == "entry/instrument/det has an image_key"
+
+
+def test_a_scan_in_a_subentry(tmp_path: Path, path: Path) -> None:
+    with h5py.File(path) as source, h5py.File(tmp_path / "sub.nxs", "w") as file:
+        file.create_group("entry1").attrs["NX_class"] = "NXentry"
+        source.copy("entry", file["entry1"], name="tomo_entry")
+        file["entry1/tomo_entry"].attrs["NX_class"] = "NXsubentry"
+    assert inspect(tmp_path / "sub.nxs").angles_from == "entry1/tomo_entry/sample/rotation_angle"
+    for entry in ("entry1", "entry1/tomo_entry", None):
+        back = read_scan(tmp_path / "sub.nxs", row=0, choice=SourceChoice(entry=entry))
+        assert torch.equal(back.sinogram, read_scan(path, row=0).sinogram)
