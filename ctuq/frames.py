@@ -27,7 +27,7 @@ class Frames(Protocol):
         """Rows that cost no more than one, as they are stored together."""
 
     def read(self, start: int, stop: int) -> Array:
-        """Rows start to stop of every frame, (frame, row, col), as numbers of the file's own type."""
+        """Rows start to stop of every frame, (frame, row, col) or (1, row, 1), as numbers of the file's own type."""
 
 
 @dataclass(frozen=True)
@@ -57,5 +57,5 @@ class ConstantFrame:
         return self.rows
 
     def read(self, start: int, stop: int) -> Array:
-        """(1, row, col) float64."""
-        return np.full((1, stop - start, self.cols), self.value)
+        """(1, row, 1) float64: a row of it is one number, which is exact, where a frame would have noise."""
+        return np.full((1, stop - start, 1), self.value)

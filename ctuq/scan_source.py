@@ -19,8 +19,8 @@ class CountRows:
 
     Args:
         counts: (angle, row, col).
-        flats: (frame, row, col), of the open beam; at least one frame.
-        darks: (frame, row, col), without beam; perhaps no frame.
+        flats: (frame, row, col), of the open beam; (1, row, 1) where the file has one value for all pixels.
+        darks: (frame, row, col), without beam, likewise; zeros where there are none.
     """
 
     counts: Array
@@ -77,8 +77,7 @@ class ScanSource:
             values = data.read(start, stop)
             if self.header.units == "line_integral":
                 return LineIntegralRows(values, self._noise_variance(start, stop))
-            flats = _read(self.parts.flats, start, stop, values)
-            darks = _read(self.parts.darks, start, stop, values)
+            flats, darks = (_read(frames, start, stop) for frames in (self.parts.flats, self.parts.darks))
         rows = CountRows(values, flats, darks)
         problems = _count_problems(rows)
         if problems:
@@ -90,8 +89,8 @@ class ScanSource:
         return variance if variance is None or isinstance(variance, float) else variance.read(start, stop)
 
 
-def _read(frames: Frames | None, start: int, stop: int, like: Array) -> Array:
-    return np.empty((0, *like.shape[1:])) if frames is None else frames.read(start, stop)
+def _read(frames: Frames | None, start: int, stop: int) -> Array:
+    return np.zeros((1, stop - start, 1)) if frames is None else frames.read(start, stop)
 
 
 def _count_problems(rows: CountRows) -> list[str]:

@@ -29,11 +29,11 @@ def line_integrals(counts: NDArray[Any], flats: NDArray[Any], darks: NDArray[Any
 
     Args:
         counts: (angle, col).
-        flats: (frame, col).
-        darks: (frame, col); none: zero.
+        flats: (frame, col), or (1, 1) for one value.
+        darks: likewise.
     """
     measured = np.asarray(counts, dtype=np.float64)
-    dark = np.asarray(darks, dtype=np.float64).mean(axis=0) if len(darks) else np.zeros(measured.shape[1])
+    dark = np.asarray(darks, dtype=np.float64).mean(axis=0)
     signal = measured - dark
     open_beam = np.maximum(np.asarray(flats, dtype=np.float64).mean(axis=0) - dark, 0.5)
     notes = []

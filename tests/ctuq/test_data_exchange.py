@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from ctuq.errors import InputError
-from ctuq.scan_file import find_problems, inspect, read_scan
+from ctuq.scan_file import find_problems, inspect, opened_scan, read_scan
+from ctuq.scan_source import CountRows
 from ctuq.source_choice import SourceChoice
 from tests.ctuq.scan_layouts import Measurement, measurement, write_data_exchange
 
@@ -127,6 +128,17 @@ def test_a_single_frame_of_permuted_axes(tmp_path: Path) -> None:
         file["exchange/data_white"] = np.arange(30.0).reshape(3, 10).T + 2000
 
     assert torch.equal(read_scan(changed(path, change), row=1).sinogram, wanted)
+
+
+def test_one_value_stays_one_value(path: Path) -> None:
+    def change(file: Any) -> None:
+        del file["exchange/data_white"], file["exchange/data_dark"]
+        file["exchange/data_white"] = 2000.0
+
+    with opened_scan(changed(path, change)) as source:
+        rows = source.rows(0, 2)
+    assert isinstance(rows, CountRows)
+    assert (rows.flats.tolist(), rows.darks.tolist()) == ([[[2000.0], [2000.0]]], [[[0.0], [0.0]]])
 
 
 def test_further_exchange_groups_are_entries(path: Path) -> None:
