@@ -8,7 +8,8 @@ from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.result_file import read_result
 from ctuq.scan import Scan
-from ctuq.sinogram_file import read_scan
+from ctuq.scan_file import read_scan
+from ctuq.source_choice import SourceChoice
 
 __all__ = [
     "AnglePlan",
@@ -17,6 +18,7 @@ __all__ = [
     "InputError",
     "Reconstruction",
     "Scan",
+    "SourceChoice",
     "load_config",
     "plan",
     "read_result",

@@ -19,8 +19,8 @@ from ctuq.planning import candidates_of, selection_of
 from ctuq.preparation import prepare
 from ctuq.region_mask import region_mask
 from ctuq.scan import Scan
+from ctuq.scan_file import read_scan
 from ctuq.scan_model import ReconstructingModel
-from ctuq.sinogram_file import read_scan
 from ctuq.stage_watch import OnStep
 from design import AnglePlanner, PlannerSettings, PlannerState, Suggestion
 from operators import Geometry, ImageGrid

@@ -8,11 +8,17 @@ from pathlib import Path
 
 import torch
 
+from ctuq.beam import Beam
 from ctuq.config import load_config
 from ctuq.errors import InputError
+from ctuq.hdf5 import require_survivable
 from ctuq.preparation import estimate, prepare
 from ctuq.scan import Scan
-from ctuq.sinogram_file import SinogramHeader, inspect
+from ctuq.scan_file import inspect
+from ctuq.scan_header import ScanHeader
+from ctuq.source_choice import SourceChoice
+
+_FOUND_AS_IT_IS = SourceChoice()
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,12 @@ class Findings:
 
     Args:
         facts: names and values in words, in the order to print.
+        notes: what was guessed or left out, and why.
         problems: each with what was expected, what came and what to try.
     """
 
     facts: dict[str, str]
+    notes: tuple[str, ...]
     problems: tuple[str, ...]
 
     @property
@@ -32,30 +40,44 @@ class Findings:
         """For people."""
         width = max(map(len, self.facts), default=0)
         found = [f"  {name:<{width}}  {value}" for name, value in self.facts.items()]
+        found += [f"  {'note':<{width}}  {note}" for note in self.notes]
         if not self.problems:
             return [*found, "no problems"]
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}:"
         return [*found, count, *(f"  - {problem}" for problem in self.problems)]
 
 
-def check_scan(path: Path, *, config: Path | None = None, overrides: Sequence[str] = ()) -> Findings:
+def check_scan(
+    path: Path,
+    *,
+    choice: SourceChoice = _FOUND_AS_IT_IS,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Findings:
     """Read a scan's headers and judge what reconstructing it would take.
 
     Args:
-        path: sinogram file.
+        path: file of any layout that ctuq reads.
+        choice: what the file does not say, or says wrongly.
         config: YAML file, or None for the defaults.
         overrides: "key=value" strings that win over the file.
 
     Raises:
-        InputError: there is no such file, or it is not HDF5.
+        InputError: there is no such file, or it is none that can be opened.
     """
-    header = inspect(path)
+    require_survivable(path)
+    header = inspect(path, choice)
     facts, problems = _facts(header), list(header.problems)
     try:
         settings = load_config(config, overrides=overrides)
     except InputError as error:
-        return Findings(facts, (*problems, str(error)))
+        return Findings(facts, header.notes, (*problems, str(error)))
     if not problems:
+        rows, row = header.shape[1], settings.scan.row
+        index = rows // 2 if row is None else row
+        facts["row"] = f"{index} of 0 to {rows - 1}{', the middle one' if row is None else ''}"
+        if index >= rows:
+            problems.append(f"expected a row from 0 to {rows - 1}, got {row}: choose one of those")
         try:
             # The cost depends on shapes alone, so zeros stand in for the data, which stay on disk.
             geometry = header.geometry()
@@ -63,45 +85,60 @@ def check_scan(path: Path, *, config: Path | None = None, overrides: Sequence[st
             cost = estimate(stand_in, settings)
             prepare(stand_in, settings)
         except InputError as error:
-            return Findings(facts, (str(error),))
+            return Findings(facts, header.notes, (*problems, str(error)))
         facts["rays"] = f"{cost.n_rays:,} of one row, against {cost.n_weights:,} weights"
         facts["memory"] = f"about {cost.memory_bytes / 1e9:.1f} GB"
         facts["time"] = f"about {cost.seconds:.0f} s"
         problems += cost.problems
-    return Findings(facts, tuple(problems))
+    return Findings(facts, header.notes, tuple(problems))
 
 
-def _facts(header: SinogramHeader) -> dict[str, str]:
-    facts = {"file": str(header.path), "name": header.name, "source": header.source, "licence": header.licence}
-    if len(header.shape) == 3:
+def _facts(header: ScanHeader) -> dict[str, str]:
+    facts = {
+        "file": str(header.path),
+        "layout": f"{header.layout}: {header.why}",
+        "entries": ", ".join(header.entries),
+        "name": header.name,
+        "source": header.source,
+        "licence": header.licence,
+    }
+    if header.shape:
         views, rows, detectors = header.shape
-        facts["data"] = (
-            f"{views} views × {rows} row{'s' if rows > 1 else ''} × {detectors} detector pixels, {_units(header)}"
-        )
+        facts["data"] = f"{views} views × {rows} row{'s' if rows > 1 else ''} × {detectors} detector pixels"
+        together = header.rows_together
+        facts["data"] += f", {together} rows stored together" if together > 1 else ""
+        facts["units"] = _units(header)
+    if header.units == "counts":
+        facts["flats"], facts["darks"] = str(header.n_flats), str(header.n_darks)
     if header.theta_deg:
-        facts["angles"] = f"{min(header.theta_deg):g}° to {max(header.theta_deg):g}°"
-    if header.kind:
-        facts["geometry"] = _geometry(header)
-    facts["noise"] = (
-        "ratios between rays from the file, their scale learned"
-        if header.has_noise_variance
-        else "learned from the data"
-    )
+        facts["angles"] = f"{min(header.theta_deg):g}° to {max(header.theta_deg):g}°, from {header.angles_from}"
+    if header.beam.kind:
+        facts["geometry"] = _geometry(header.beam)
+    facts["noise"] = _noise(header)
     return {name: value for name, value in facts.items() if value}
 
 
-def _units(header: SinogramHeader) -> str:
-    return {"line_integral": "line integrals", None: "units unknown"}.get(header.units, str(header.units))
+def _units(header: ScanHeader) -> str:
+    said = {"line_integral": "line integrals", None: "unknown"}.get(header.units, str(header.units))
+    return f"{said}, guessed: {header.units_why}" if header.units_why else said
 
 
-def _geometry(header: SinogramHeader) -> str:
+def _noise(header: ScanHeader) -> str:
+    if header.units == "counts":
+        return "ratios between rays from the counts, their scale learned"
+    return (
+        "ratios between rays from the file, their scale learned"
+        if header.has_noise_variance
+        else ("learned from the data")
+    )
+
+
+def _geometry(beam: Beam) -> str:
     distances = {
-        "detector pitch": header.pitch_mm,
-        "source to axis": header.source_origin_mm,
-        "axis to detector": header.origin_detector_mm,
+        "detector pitch": beam.pitch_mm,
+        "source to axis": beam.source_origin_mm,
+        "axis to detector": beam.origin_detector_mm,
     }
     known = [f"{name} {value:g} mm" for name, value in distances.items() if value is not None]
-    axis = (
-        "axis at the detector's centre" if header.cor_index is None else f"axis at detector index {header.cor_index:g}"
-    )
-    return ", ".join([f"{header.kind} beam", *known, axis])
+    axis = "axis at the detector's centre" if beam.cor_index is None else f"axis at detector index {beam.cor_index:g}"
+    return ", ".join([f"{beam.kind} beam", *known, axis])

@@ -11,12 +11,27 @@ from ctuq.check import check_scan
 from ctuq.doctor import diagnose
 from ctuq.errors import InputError
 from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_command
-from ctuq.options import ConfigFile, CriterionName, Debug, Device, Force, Json, Overrides, ScanFile
+from ctuq.options import (
+    AnglesPath,
+    ConfigFile,
+    CriterionName,
+    DarksPath,
+    DataPath,
+    Debug,
+    Device,
+    Entry,
+    FlatsPath,
+    Force,
+    Json,
+    Overrides,
+    ScanFile,
+)
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
 from ctuq.replay import STRATEGIES, ReplaySettings
 from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
+from ctuq.source_choice import SourceChoice
 from ctuq.whole_file import require_writable
 
 app = typer.Typer(
@@ -60,17 +75,24 @@ def demo(
 
 
 @app.command(epilog="Example: ctuq check scan.h5 --set grid.size=128")
-def check(
+def check(  # noqa: PLR0913, PLR0917  one argument an option
     scan: ScanFile,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Read a scan's headers: geometry (mm, degrees), memory and time it would take, every problem at once."""
+    """Read a scan's headers: layout, geometry (mm, degrees), memory and time it would take, every problem at once."""
+    choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
     with outcome(as_json=json, debug=debug) as events:
-        found = check_scan(scan, config=config, overrides=overrides or [])
-        events.said(found.lines, {"event": "checked", "facts": found.facts, "problems": found.problems})
+        found = check_scan(scan, choice=choice, config=config, overrides=overrides or [])
+        record = {"event": "checked", "facts": found.facts, "notes": found.notes, "problems": found.problems}
+        events.said(found.lines, record)
         if found.problems:
             raise typer.Exit(InputError.exit_code)
 
@@ -84,6 +106,11 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
     config: ConfigFile = None,
     overrides: Overrides = None,
     row: Annotated[int | None, typer.Option(min=0, help="Detector row, from 0.", show_default="the middle one")] = None,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
     device: Annotated[Device, typer.Option(help="Where to compute; cuda is refused so far.")] = Device.AUTO,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write the result file only.")] = False,
@@ -93,9 +120,13 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
 ) -> None:
     """Reconstruct one slice with error bars in 1/mm, and say whether to believe them."""
     chosen = tuple(overrides or ())
-    command = repeating_command(scan, config=config, overrides=chosen, row=row, seed=seed, device=device.value)
+    choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
+    command = repeating_command(
+        scan, choice=choice, config=config, overrides=chosen, row=row, seed=seed, device=device.value
+    )
     request = Request(
         scan=scan,
+        choice=choice,
         out=out,
         config=config,
         overrides=chosen if row is None else (*chosen, f"scan.row={row}"),

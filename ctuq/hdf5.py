@@ -1,13 +1,23 @@
-"""Opening HDF5 files that users name, and reading their text."""
+"""Opening HDF5 files that users name, and finding the parts of them."""
 
+import signal
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
+from ctuq import hdf5_walk
 from ctuq.errors import InputError
+from ctuq.hdf5_storage import storage_problem
+from ctuq.remarks import Remarks
+
+_CHUNK_CACHE = 64 * 2**20  # bytes a dataset; HDF5's own is too small for a frame of most detectors
 
 
 @contextmanager
@@ -22,16 +32,37 @@ def opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
         raise InputError(f"{path}: expected a sinogram file (HDF5), got a folder: name a file inside it")
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise InputError(_why_not_opened(path, str(error))) from error
     with file:
         yield file
 
 
+def require_survivable(path: Path) -> None:
+    """Have another process walk through an HDF5 file first; takes a third of a second.
+
+    For whoever must not be taken down by a file: damaged metadata can make HDF5 crash or loop for ever.
+
+    Raises:
+        InputError: that process did not come back.
+    """
+    if path.suffix.lower() == ".toml" or not path.is_file():
+        return
+    # Not with -m: that would import ctuq, and torch with it.
+    ended = subprocess.run(  # noqa: S603  our own interpreter, our own file
+        [sys.executable, "-P", hdf5_walk.__file__, str(path)], capture_output=True, check=False
+    )
+    if ended.returncode < 0:
+        how = "looped for ever" if -ended.returncode in (signal.SIGXCPU, signal.SIGKILL) else "crashed"
+        raise InputError(
+            f"{path}: expected an undamaged HDF5 file, got one over which HDF5 {how}: copy it again, or write it again"
+        )
+
+
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Turn what HDF5 stumbles over while reading a damaged file into an error that names the file.
+    """Turn what a library stumbles over while reading a damaged file into an error that names the file.
 
     Put only reading inside: a missing key or a failed computation would be taken for damage as well.
 
@@ -42,9 +73,20 @@ def damage_named(path: Path) -> Iterator[None]:
         yield
     except InputError:  # a ValueError, yet one that says already what to do
         raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:  # h5py's, for metadata that it cannot decode
+    # What h5py and tifffile have for metadata that they cannot decode, sizes that they cannot take among them.
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        MemoryError,
+        zlib.error,
+    ) as error:
         raise InputError(
-            f"{path}: expected an undamaged HDF5 file, got: {error}. Copy it again, or write it again"
+            f"{path}: expected an undamaged file, got: {str(error) or type(error).__name__}. Copy it again, or write "
+            "it again"
         ) from error
 
 
@@ -62,7 +104,69 @@ def _why_not_opened(path: Path, reason: str) -> str:
 
 
 def text_of(value: Any) -> str:
-    """An attribute as text, whether it was written as bytes, as a string or not at all (then empty)."""
-    if value is None:
+    """An attribute or a dataset of text, whether it is bytes, a string, an array of one, or not there (empty)."""
+    if isinstance(value, h5py.Dataset):
+        value = value[()] if value.shape is not None and value.size == 1 else None
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if value is None or isinstance(value, (np.ndarray, h5py.Group, h5py.Empty)):
         return ""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def find_dataset(file: Any, name: str, holds: str, remarks: Remarks) -> Any:
+    """A dataset of numbers whose values are on disk; None, with a problem, where there is no such thing.
+
+    Args:
+        file: or a group of it.
+        name: path in it.
+        holds: what it is to hold, for the message.
+        remarks: to append to.
+    """
+    expected = f"expected a dataset {name} with {holds}"
+    found = follow(file, name)
+    if not isinstance(found, h5py.Dataset):
+        got = link_of(file, name) if found is None else "a group"
+        present = ", ".join(f"/{key}" for key in file) or "nothing"
+        remarks.problems.append(f"{expected}, got {got} (the file holds {present}): add it, or name another")
+    elif found.shape is None:
+        remarks.problems.append(f"expected {name} with {holds}, got an empty dataset: write the values")
+    elif found.dtype.kind not in "fiub":
+        remarks.problems.append(f"expected numbers in {name}, got type {found.dtype}: write it as float32")
+    elif problem := storage_problem(found):
+        remarks.problems.append(f"expected {name} with {holds}, got {problem}")
+    else:
+        return found
+    return None
+
+
+def follow(file: Any, name: str) -> Any:
+    """What is at a path, or None where there is nothing or a link leads nowhere or in a circle."""
+    try:
+        return file.get(name)
+    except (OSError, RuntimeError):  # h5py's for links that never end
+        return None
+
+
+def is_linked(file: Any, name: str) -> bool:
+    """Whether there is something at a path, be it a link that leads nowhere."""
+    try:
+        return file.get(name, getlink=True) is not None
+    except (OSError, RuntimeError):
+        return True
+
+
+def link_of(file: Any, name: str) -> str:
+    """What is there in place of something that cannot be had: "none", or the link that leads nowhere."""
+    node = file
+    for part in name.strip("/").split("/"):
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            return "none"
+        target = follow(node, part)
+        if target is None and isinstance(link, h5py.ExternalLink):
+            return f"a link to {link.path} in {link.filename}, which leads nowhere"
+        if target is None and isinstance(link, h5py.SoftLink):
+            return f"a link to {link.path}, which leads nowhere"
+        node = target
+    return "none"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
+from ctuq.hdf5 import require_survivable
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
-from ctuq.sinogram_file import read_scan
+from ctuq.scan_file import read_scan
+from ctuq.source_choice import SourceChoice
 from ctuq.whole_file import require_writable
 
 DEMO_OVERRIDES = ("grid.size=128", "scan.angle_step=3")
@@ -25,7 +27,7 @@ class Request:
     """One reconstruction that was asked for.
 
     Args:
-        scan: sinogram file.
+        scan: file of any layout that ctuq reads.
         out: result file to write.
         config: YAML file, or None for the defaults.
         overrides: "key=value" strings that win over the file.
@@ -34,6 +36,7 @@ class Request:
         with_report: whether a picture and an HTML report go beside the result.
         force: whether existing files may be replaced.
         command: what to type to have it again.
+        choice: what the file does not say, or says wrongly.
     """
 
     scan: Path
@@ -45,6 +48,7 @@ class Request:
     with_report: bool = True
     force: bool = False
     command: str
+    choice: SourceChoice = field(default_factory=SourceChoice)
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -63,7 +67,8 @@ def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
     _require_outputs(request)
     device = resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
-    scan = read_scan(request.scan, row=config.scan.row)
+    require_survivable(request.scan)
+    scan = read_scan(request.scan, row=config.scan.row, choice=request.choice)
     found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
     found = replace(found, provenance=replace(found.provenance, command=request.command))
     _write(found, request, events)
@@ -109,10 +114,20 @@ def resolve_device(name: str) -> str:
 
 
 def repeating_command(
-    scan: Path, *, config: Path | None, overrides: tuple[str, ...], row: int | None, seed: int, device: str
+    scan: Path,
+    *,
+    choice: SourceChoice,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    row: int | None,
+    seed: int,
+    device: str,
 ) -> str:
     """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
     words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
+    for name, value in asdict(choice).items():
+        if value is not None:
+            words += [f"--{name}", os.path.relpath(value, scan.parent) if Path(value).is_file() else value]
     words += ["--config", os.path.relpath(config, scan.parent)] if config else []
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--row", str(row)] if row is not None else []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ctuq.errors import InputError
 from ctuq.rays import geometry_attributes
-from ctuq.sinogram_file import read_scan
+from ctuq.scan_file import read_scan
 from operators import Geometry
 
 

@@ -25,7 +25,21 @@ class CriterionName(StrEnum):
 
 
 ScanFile = Annotated[
-    Path, typer.Argument(metavar="SCAN", help="Sinogram file (HDF5): angles in degrees, lengths in mm.")
+    Path, typer.Argument(metavar="SCAN", help="HDF5 (NXtomo, Data Exchange, ctuq's own) or the .toml of a TIFF stack.")
+]
+Entry = Annotated[str | None, typer.Option("--entry", metavar="NAME", help="One of several scans in the file.")]
+DataPath = Annotated[
+    str | None, typer.Option("--data", metavar="PATH", help="Projections (theta, y, x): path inside the file.")
+]
+AnglesPath = Annotated[
+    str | None,
+    typer.Option("--angles", metavar="PATH", help="Path inside the file, or a .txt, .csv or .npy file of degrees."),
+]
+FlatsPath = Annotated[
+    str | None, typer.Option("--flats", metavar="PATH", help="Frames of the open beam: path inside the file.")
+]
+DarksPath = Annotated[
+    str | None, typer.Option("--darks", metavar="PATH", help="Frames without beam: path inside the file.")
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C.yaml", help="Settings; see configs/.")]
 Overrides = Annotated[

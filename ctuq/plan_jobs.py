@@ -20,7 +20,7 @@ from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
-from ctuq.sinogram_file import read_scan
+from ctuq.scan_file import read_scan
 from ctuq.whole_file import require_writable
 
 
@@ -127,6 +127,8 @@ def is_result(path: Path) -> bool:
     Raises:
         InputError: it cannot be opened as HDF5.
     """
+    if path.suffix.lower() == ".toml":
+        return False
     with opened(path) as file:
         return isinstance(file.get("entry/reconstruction"), h5py.Group)
 

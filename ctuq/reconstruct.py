@@ -296,7 +296,7 @@ def _assemble(
         calibration=result.calibration,
         rays=Rays(problem.scan.geometry, result.noise),
         posterior=result.posterior,
-        provenance=_provenance(scan, config, seed, watch, notes),
+        provenance=_provenance(scan, config, seed, watch, (*notes, *scan.notes)),
         diagnostics=diagnostics,
         fit_steps=found.steps,
         fit_loss=found.loss * scale,

@@ -14,7 +14,7 @@ from ctuq.events import Events
 from ctuq.planning import selection_of
 from ctuq.replay import Replay, Replayer, ReplaySettings
 from ctuq.replay_file import replay_lines, write_replay, write_replay_report
-from ctuq.sinogram_file import read_scan
+from ctuq.scan_file import read_scan
 from ctuq.whole_file import require_writable
 
 

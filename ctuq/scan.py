@@ -25,6 +25,7 @@ class Scan:
             rays are used, the scale is learned; None: all alike.
         name: what to call it in files and messages; seeds derive from it.
         file_name: of the file it was read from, without its folder; empty for a scan made in memory.
+        notes: what was guessed or clipped when it was read; they go with the result.
 
     Raises:
         InputError: shapes that disagree, NaN or infinite line integrals, a variance that is not positive and finite.
@@ -35,6 +36,7 @@ class Scan:
     noise_variance: float | Tensor | None
     name: str
     file_name: str
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Scan:
         name: str = "scan",
         *,
         file_name: str = "",
+        notes: tuple[str, ...] = (),
     ) -> None:
         values = _as_float32(sinogram)
         _check_sinogram(values, geometry.sinogram_shape)
@@ -54,6 +57,7 @@ class Scan:
         object.__setattr__(self, "noise_variance", variance)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "file_name", file_name)
+        object.__setattr__(self, "notes", notes)
 
     @property
     def sha256(self) -> str:

@@ -1,14 +1,15 @@
 """ctuq's own sinogram file: Data Exchange, plus a group that says where source, axis and detector are.
 
     /exchange/data             (theta, y, x) float32, attributes units = "line_integral" | "counts", axes = "theta:y:x"
+    /exchange/data_white       with counts: frames of the open beam, (frame, y, x); data_dark: without beam
     /exchange/theta            degrees, attribute units = "deg"
-    /exchange/noise_variance   optional: one number, or (theta, y, x)
+    /exchange/noise_variance   optional, of line integrals: one number, or (theta, y, x)
     /measurement/instrument/ctuq_geometry
                                attributes type = "parallel" | "fan", pitch_mm, for a fan source_origin_mm and
                                origin_detector_mm, and cor_index where the axis is not at the detector's centre
     attributes of the file     title, source, licence
 
-`ctuq.sinogram_header` reads the headers alone, and finds every problem at once.
+`ctuq.scan_file` reads it, as it reads other layouts.
 """
 
 from pathlib import Path
@@ -18,47 +19,14 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-from ctuq.errors import InputError
-from ctuq.hdf5 import damage_named, opened
+from ctuq.beam import CTUQ_GEOMETRY
 from ctuq.rays import degrees_of, geometry_attributes
 from ctuq.scan import Scan
-from ctuq.sinogram_checks import DATA, GEOMETRY, NOISE_VARIANCE, THETA
-from ctuq.sinogram_header import SinogramHeader, find_problems, inspect, read_header
 from ctuq.whole_file import written_whole
 
-__all__ = ["SinogramHeader", "find_problems", "inspect", "read_scan", "write_sinogram_file"]
-
-
-def read_scan(
-    path: str | Path, *, row: int | None = None, size: int | None = None, pixel_mm: float | None = None
-) -> Scan:
-    """Read one detector row of a sinogram file; the others stay on disk.
-
-    Args:
-        path: the file.
-        row: detector row, from 0; None: the middle one.
-        size: pixels a side of the square image grid; None: as many as detectors.
-        pixel_mm: side of a pixel; None: the grid covers the field of view at the rotation axis.
-
-    Raises:
-        InputError: the file or the request is wrong; every problem of the file's headers is named at once.
-    """
-    path = Path(path)
-    with opened(path) as file, damage_named(path):
-        header = read_header(path, file)
-        if header.problems:
-            raise InputError("\n".join([f"{path} cannot be read as a scan:", *(f"- {p}" for p in header.problems)]))
-        n_rows = header.shape[1]
-        index = n_rows // 2 if row is None else row
-        if not 0 <= index < n_rows:
-            raise InputError(f"{path}: expected a row from 0 to {n_rows - 1}, got {row}: choose one of those")
-        sinogram = file[DATA][:, index, :]
-        variance = _noise_variance(file, index) if header.has_noise_variance else None
-    name = header.name if n_rows == 1 else f"{header.name} row {index}"
-    try:
-        return Scan(sinogram, header.geometry(size, pixel_mm), variance, name, file_name=path.name)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+_DATA = "exchange/data"
+_THETA = "exchange/theta"
+_NOISE_VARIANCE = "exchange/noise_variance"
 
 
 def write_sinogram_file(
@@ -81,22 +49,17 @@ def write_sinogram_file(
         _write_rays(file, scan)
 
 
-def _noise_variance(file: Any, row: int) -> Any:
-    dataset = file[NOISE_VARIANCE]
-    return dataset[:, row, :] if dataset.ndim else dataset[()]
-
-
 def _write_rays(file: Any, scan: Scan) -> None:
     file["implements"] = "exchange:measurement"
-    data = _write_image_stack(file, DATA, scan.sinogram)
+    data = _write_image_stack(file, _DATA, scan.sinogram)
     data.attrs.update({"units": "line_integral", "axes": "theta:y:x"})
-    file[THETA] = degrees_of(scan.geometry.angles_rad)
-    file[THETA].attrs["units"] = "deg"
+    file[_THETA] = degrees_of(scan.geometry.angles_rad)
+    file[_THETA].attrs["units"] = "deg"
     if isinstance(scan.noise_variance, Tensor):
-        _write_image_stack(file, NOISE_VARIANCE, scan.noise_variance)
+        _write_image_stack(file, _NOISE_VARIANCE, scan.noise_variance)
     elif scan.noise_variance is not None:
-        file[NOISE_VARIANCE] = scan.noise_variance
-    file.create_group(GEOMETRY).attrs.update(geometry_attributes(scan.geometry))
+        file[_NOISE_VARIANCE] = scan.noise_variance
+    file.create_group(CTUQ_GEOMETRY).attrs.update(geometry_attributes(scan.geometry))
 
 
 def _write_image_stack(file: Any, name: str, values: Tensor) -> Any:

@@ -14,7 +14,7 @@ import typer
 import ctuq
 from ctuq.commands import app
 from ctuq.reconstruction import Reconstruction
-from ctuq.sinogram_file import find_problems
+from ctuq.scan_file import find_problems
 from ctuq.verdict import CHI_SQUARE_RANGE, COVERAGE_95_AT_LEAST
 from operators import filtered_back_projection
 from tests.ctuq.fake_results import fake_reconstruction

@@ -22,6 +22,7 @@ from ctuq.events import TerminalEvents
 from ctuq.result_file import read_result
 from tests.ctuq.fake_command import FakeReconstruct, names
 from tests.ctuq.fake_results import fake_calibration, fake_reconstruction
+from tests.ctuq.scan_layouts import measurement, write_nxtomo
 
 
 def test_reconstruct_writes_result_picture_and_report(
@@ -112,6 +113,44 @@ def test_check_names_every_problem_at_once(tmp_path: Path, capsys: pytest.Captur
     (event,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(event["problems"]) >= 3  # angles, geometry, setting
     assert any("sise" in problem for problem in event["problems"])
+
+
+def test_check_tells_what_was_found_and_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_nxtomo(tmp_path / "scan.nxs", measurement())
+    assert main(["check", str(path), "--set", "grid.size=8", "--set", "scan.row=2"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "NXtomo: entry/instrument/det has an image_key",
+        "12 views × 3 rows × 10 detector pixels",
+        "counts",
+        "0° to 165°, from entry/sample/rotation_angle",
+        "2 of 0 to 2",
+        "lengths are in detector pixels",
+    ):
+        assert words in said
+    assert main(["check", str(path), "--set", "scan.row=3"]) == 2
+    assert "expected a row from 0 to 2, got 3" in capsys.readouterr().out
+
+
+def test_check_and_reconstruct_take_the_same_choice(
+    tmp_path: Path, fake: FakeReconstruct, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_nxtomo(tmp_path / "scan.nxs", measurement())
+    write_nxtomo(path, measurement(seed=1), entry="entry2", mode="r+")
+    out = tmp_path / "r.h5"
+    for words in (["check", str(path)], ["reconstruct", str(path), "--out", str(out)]):
+        assert main(words) == 2
+        said = capsys.readouterr()
+        assert "choose one with --entry entry" in said.out + said.err
+    np.savetxt(tmp_path / "angles.txt", np.arange(12) * 30.0)
+    with h5py.File(path, "r+") as file:
+        file["open_beam"] = 2000.0
+    choice = ["--entry", "entry2", "--angles", str(tmp_path / "angles.txt"), "--flats", "open_beam"]
+    assert main(["check", str(path), *choice, "--set", "grid.size=8"]) == 0
+    assert "0° to 330°" in capsys.readouterr().out
+    assert main(["reconstruct", str(path), "--out", str(out), "--no-report", "--row", "1", *choice]) == 0
+    assert fake.calls[-1][0] == "entry2 of scan row 1"
+    assert "--entry entry2 --angles angles.txt --flats open_beam" in read_result(out).provenance.command
 
 
 def test_report_of_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

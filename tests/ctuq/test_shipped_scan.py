@@ -3,7 +3,7 @@ from importlib.resources import as_file, files
 import numpy as np
 import torch
 
-from ctuq.sinogram_file import inspect, read_scan
+from ctuq.scan_file import inspect, read_scan
 from operators import FanBeam, filtered_back_projection
 
 

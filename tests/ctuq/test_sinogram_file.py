@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ctuq.errors import InputError
 from ctuq.scan import Scan
-from ctuq.sinogram_file import inspect, read_scan, write_sinogram_file
+from ctuq.scan_file import inspect, read_scan
+from ctuq.sinogram_file import write_sinogram_file
 from operators import FanBeam, ImageGrid, ParallelBeam
 
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 import torch
 
-from ctuq.sinogram_file import inspect, read_scan
+from ctuq.scan_file import inspect, read_scan
 from data_scripts import htc2022
 from operators import FanBeam, ImageGrid, filtered_back_projection
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctuq.sinogram_file import inspect, read_scan
+from ctuq.scan_file import inspect, read_scan
 from data_scripts import lotus
 from operators import FanBeam, ImageGrid, filtered_back_projection
 

@@ -1,0 +1,109 @@
+"""Reading a scan from whatever file it is in: the layout is found, one detector row becomes a `Scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ctuq import data_exchange, named_datasets, nxtomo, tiff_stack
+from ctuq.errors import InputError
+from ctuq.hdf5 import damage_named, opened
+from ctuq.remarks import Remarks
+from ctuq.scan import Scan
+from ctuq.scan_header import ScanHeader, ScanParts, header_of
+from ctuq.scan_source import CountRows, LineIntegralRows, ScanSource
+from ctuq.source_choice import SourceChoice
+from ctuq.transmission import line_integrals
+
+_HDF5_LAYOUTS: tuple[Callable[[Any, SourceChoice, Remarks], ScanParts | None], ...] = (
+    nxtomo.find_parts,
+    data_exchange.find_parts,
+    named_datasets.find_parts,
+)
+_FOUND_AS_IT_IS = SourceChoice()
+
+
+@contextmanager
+def opened_scan(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> Iterator[ScanSource]:
+    """The scan in a file, for reading rows of it.
+
+    Args:
+        path: HDF5 in one of the layouts that ctuq knows, or the TOML file of a TIFF stack.
+        choice: what the file does not say, or says wrongly.
+
+    Raises:
+        InputError: there is no such file, or it is none that can be opened. What is wrong inside it is in the header.
+    """
+    path, remarks = Path(path), Remarks()
+    if path.suffix.lower() == ".toml":
+        with damage_named(path):
+            parts = tiff_stack.find_parts(path, choice, remarks)
+            header = header_of(path, parts, remarks)
+        yield ScanSource(header, parts)
+        return
+    with opened(path) as file:
+        with damage_named(path):
+            parts = next(found for find in _HDF5_LAYOUTS if (found := find(file, choice, remarks)) is not None)
+            header = header_of(path, parts, remarks)
+        yield ScanSource(header, parts)
+
+
+def inspect(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> ScanHeader:
+    """What the file says about its scan: no projection is read, whatever its size. Raises as `opened_scan`."""
+    with opened_scan(path, choice) as source:
+        return source.header
+
+
+def find_problems(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> list[str]:
+    """What keeps ctuq from reconstructing the file, found in its headers and angles; empty when all is well."""
+    try:
+        return list(inspect(path, choice).problems)
+    except InputError as error:
+        return [str(error)]
+
+
+def read_scan(
+    path: str | Path,
+    *,
+    row: int | None = None,
+    size: int | None = None,
+    pixel_mm: float | None = None,
+    choice: SourceChoice = _FOUND_AS_IT_IS,
+) -> Scan:
+    """Read one detector row of a scan; the others stay on disk. Counts become line integrals with their noise.
+
+    Args:
+        path: HDF5 in one of the layouts that ctuq knows, or the TOML file of a TIFF stack.
+        row: detector row, from 0; None: the middle one.
+        size: pixels a side of the square image grid; None: as many as detectors.
+        pixel_mm: side of a pixel; None: the grid covers the field of view at the rotation axis.
+        choice: what the file does not say, or says wrongly.
+
+    Raises:
+        InputError: the file or the request is wrong; every problem of the file's headers is named at once.
+    """
+    with opened_scan(path, choice) as source:
+        header = source.header
+        n_rows = header.shape[1] if header.shape else 1
+        index = n_rows // 2 if row is None else row
+        rows = source.rows(index, index + 1)
+    name = header.name if n_rows == 1 else f"{header.name} row {index}"
+    values, variance, notes = _of_one_row(rows)
+    try:
+        geometry = header.geometry(size, pixel_mm)
+        return Scan(values, geometry, variance, name, file_name=header.path.name, notes=(*header.notes, *notes))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _of_one_row(rows: CountRows | LineIntegralRows) -> tuple[Any, Any, tuple[str, ...]]:
+    """Line integrals (angle, col), their variance, and what was done to them."""
+    if isinstance(rows, CountRows):
+        found = line_integrals(rows.counts[:, 0], rows.flats[:, 0], rows.darks[:, 0])
+        return found.line_integrals, found.variance, found.notes
+    variance = rows.noise_variance
+    return rows.values[:, 0], variance[:, 0] if isinstance(variance, np.ndarray) else variance, ()
