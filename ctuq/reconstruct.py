@@ -98,7 +98,7 @@ class _Problem:
     scan: Scan
     transform: RayTransform
     data: Tensor  # (angle, detector), mm
-    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1: masked rays do not count
+    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1, huge for masked rays
     scale: float
     inputs: Tensor  # (members, 1, 1, row, col): filtered back-projections of what each member is fitted to
     holdout: Holdout
@@ -132,6 +132,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
             scan.geometry.sinogram_shape,
             config.holdout.fraction,
             n_members=config.fit.members,
+            masked=scan.masked,
             generator=seeds("holdout"),
         )
     except ValueError as error:
@@ -148,7 +149,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
         noise.to(device),
         scale,
         (inputs / scale)[:, None, None].float().to(device),
-        Holdout(holdout.chooses.to(device), holdout.judges.to(device)),
+        Holdout(holdout.chooses.to(device), holdout.judges.to(device), holdout.masked.to(device)),
         seeds,
     )
 
@@ -166,7 +167,7 @@ def _fit(problem: _Problem, config: Config, watch: StageWatch) -> Fit:
         problem.inputs,
         problem.transform,
         problem.data,
-        precision=problem.relative_noise.reciprocal(),
+        precision=torch.where(problem.holdout.masked, 0.0, problem.relative_noise.reciprocal()),
         holdout=problem.holdout,
         settings=config.fit,
         on_step=on_step,

@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctuq.errors import InputError
+from ctuq.masked_rays import interpolated
 from operators import FanBeam, ImageGrid, ParallelBeam
+
+MASKED_FROM = 1e6
+"""Times the harmonic mean of all variances from which a ray's variance says: masked. What so noisy a ray could tell is
+lost on nobody, and it must neither judge nor choose nor stand in a filtered back-projection."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -22,7 +27,8 @@ class Scan:
             understands. Kept as float32.
         geometry: rays and image grid; its `sinogram_shape` must be the sinogram's.
         noise_variance: variance of the line integrals, one number or one a ray (angle, detector); the ratios between
-            rays are used, the scale is learned; None: all alike.
+            rays are used, the scale is learned; None: all alike. Rays of more than `MASKED_FROM` times the harmonic
+            mean are masked: their values are not looked at.
         name: what to call it in files and messages; seeds derive from it.
         file_name: of the file it was read from, without its folder; empty for a scan made in memory.
 
@@ -56,6 +62,14 @@ class Scan:
         object.__setattr__(self, "file_name", file_name)
 
     @property
+    def masked(self) -> Tensor:
+        """(angle, detector) bool: rays that say nothing, by their variance."""
+        if not isinstance(self.noise_variance, Tensor):
+            return torch.zeros(self.sinogram.shape, dtype=torch.bool, device=self.sinogram.device)
+        variance = self.noise_variance.double()
+        return variance * variance.reciprocal().mean() > MASKED_FROM
+
+    @property
     def sha256(self) -> str:
         """Hex digest of the rays, their values and their noise; neither the name nor the image grid changes it."""
         one_pixel = ImageGrid(shape=(1, 1), pixel_mm=self.geometry.pitch_mm * 1e-6)
@@ -68,7 +82,8 @@ class Scan:
     def binned(self, factor: int) -> "Scan":
         """The scan with every `factor` neighbouring detector pixels averaged, and their variance with them.
 
-        A remainder at the far end of the detector is dropped; rays count as independent.
+        A remainder at the far end of the detector is dropped; rays count as independent. Masked rays are interpolated
+        from their neighbours; what is averaged of them is worth as much less as there are of them.
 
         Raises:
             InputError: the factor is below 1 or leaves no detector.
@@ -79,12 +94,15 @@ class Scan:
                 f"expected a detector bin from 1 to the scan's {self.geometry.n_detectors} detector pixels, "
                 f"got {factor}: choose a smaller scan.detector_bin"
             )
-        variance = self.noise_variance
+        if factor == 1:
+            return self
+        sinogram, variance = self.sinogram, self.noise_variance
         if isinstance(variance, Tensor):
-            variance = _bin_means(variance, factor, n_bins) / factor
+            known = ~self.masked
+            sinogram, variance = interpolated(sinogram, known), _bin_variance(variance, known, factor, n_bins)
         elif variance is not None:
             variance = variance / factor
-        sinogram = _bin_means(self.sinogram, factor, n_bins)
+        sinogram = _bin_means(sinogram, factor, n_bins)
         return replace(self, sinogram=sinogram, geometry=self.geometry.binned(factor), noise_variance=variance)
 
     def every(self, step: int) -> "Scan":
@@ -176,3 +194,11 @@ def _bin_means(values: Tensor, factor: int, n_bins: int) -> Tensor:
     kept = values[:, : n_bins * factor]
     # Summed in float64, so that binning by 4 and twice by 2 agree to the last float32 digit but one.
     return kept.reshape(len(kept), n_bins, factor).to(torch.float64).mean(dim=2)
+
+
+def _bin_variance(variance: Tensor, known: Tensor, factor: int, n_bins: int) -> Tensor:
+    """Of the mean of a bin's known rays, times the share that is not; a bin without any stays masked."""
+    n_known = _bin_means(known, factor, n_bins) * factor
+    total = _bin_means(torch.where(known, variance, 0.0), factor, n_bins) * factor
+    worst = _bin_means(variance, factor, n_bins)
+    return torch.where(n_known > 0, total * factor / n_known.clamp(min=1) ** 3, worst)
