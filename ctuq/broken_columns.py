@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
+from scipy.ndimage import median_filter, uniform_filter1d
 
 _NEIGHBOURS = 15  # columns whose median a column is held against
 _DEAD_SHARE = 0.2  # of the neighbours' open beam; good columns of real detectors differ by a tenth or two
 _HOT_SHARE = 0.1  # of the neighbours' open beam, by which a dark count exceeds theirs
 _HOT_DEVIATIONS = 10.0  # robust ones, by which it does so as well
+_NEAREST = 7  # columns, of which more than half have to change for a constant one among them to be stuck
 _FEWEST_VIEWS = 5  # below this a constant column says nothing
 
 Array = NDArray[np.float64]
@@ -53,11 +54,11 @@ def broken_columns(counts: Array, open_beam: Array, dark: Array) -> BrokenColumn
         dark: (col,).
     """
     width = min(_NEIGHBOURS, len(open_beam))
-    usual = median_filter(np.nan_to_num(open_beam), width, mode="nearest")
+    usual = median_filter(np.nan_to_num(open_beam), width, mode="mirror")
     unusable = ~(counts - dark > 0)  # NaN is not
     mostly = unusable.mean(axis=0)
-    dead = ~(open_beam > _DEAD_SHARE * usual) | ((mostly > 0.5) & (median_filter(mostly, width, mode="nearest") < 0.5))
-    excess = np.nan_to_num(dark - median_filter(dark, width, mode="nearest"))
+    dead = ~(open_beam > _DEAD_SHARE * usual) | ((mostly > 0.5) & (median_filter(mostly, width, mode="mirror") < 0.5))
+    excess = np.nan_to_num(dark - median_filter(dark, width, mode="mirror"))
     deviation = 1.4826 * np.median(np.abs(excess))
     hot = (excess > _HOT_DEVIATIONS * deviation) & (excess > _HOT_SHARE * usual)
     return BrokenColumns(dead, hot, _stuck(counts))
@@ -68,6 +69,5 @@ def _stuck(counts: Array) -> Mask:
     if len(counts) < _FEWEST_VIEWS:
         return np.zeros_like(changes)
     # Where noise-free views see no object, whole stretches are constant, and rightly so.
-    share = np.convolve(changes, np.ones(7), mode="same") / np.convolve(np.ones_like(changes), np.ones(7), mode="same")
-    stuck: Mask = ~changes & (share > 0.5)
+    stuck: Mask = ~changes & (uniform_filter1d(changes.astype(np.float64), _NEAREST, mode="mirror") > 0.5)
     return stuck

@@ -17,6 +17,7 @@ from ctuq.plan_jobs import PlanRequest, plan_to_files
 from ctuq.replay import STRATEGIES, ReplaySettings
 from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
+from ctuq.simulate_command import simulate
 from ctuq.whole_file import require_writable
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(acquire_commands.app)
+app.command(epilog="Example: ctuq simulate --out scan.h5 --phantom rectangles --photons 1000")(simulate)
 
 
 def _print_version(asked: bool) -> None:

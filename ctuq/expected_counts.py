@@ -49,7 +49,7 @@ def expected_counts(signal: Array, open_beam: Array, dark_variance: Array) -> Ar
     return np.maximum(expected, 0.0)
 
 
-def _own_share(pearson: Array, known: Array, expected: float) -> Array:
+def _own_share(pearson: Array, known: NDArray[np.bool_], expected: float) -> Array:
     """Weight of a ray's own count: squared error beyond noise over all of it, in a window around the ray."""
     weight = gaussian_filter(known.astype(np.float64), _EXCESS_WIDTH, truncate=_CUT)
     local = gaussian_filter(np.where(known, pearson, 0.0), _EXCESS_WIDTH, truncate=_CUT) / np.maximum(weight, 1e-9)

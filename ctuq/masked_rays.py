@@ -1,4 +1,4 @@
-"""Rays without a value, filled from their neighbours in the same view."""
+"""Rays without a value: what their variance is, and what is put in their place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+MASKED_FROM = 1e6
+"""Times the harmonic mean of a scan's variances, from which on a ray counts as masked: what so noisy a ray could tell
+is no loss, and it must neither judge nor choose nor stand in a filtered back-projection."""
+
+MASKED_VARIANCE = 1e9
+"""What masked rays are given, times the harmonic mean of the others' variances. That of all rays is larger, the more
+the more of them are masked; where less than a thousandth is left, masked rays would pass for noisy ones."""
 
 
 def interpolated_rows(rows: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:

@@ -35,13 +35,14 @@ def phantom(name: str, size: int, *, rng: np.random.Generator) -> Image:
         InputError: no such phantom, or a picture that is none.
     """
     if name == "shepp-logan":
-        image = np.asarray(shepp_logan_phantom(), dtype=np.float64)
+        image = np.asarray(shepp_logan_phantom(), dtype=np.float64)  # type: ignore[no-untyped-call]
     elif name == "rectangles":
         image = _rectangles(_FINER * size, rng)
     else:
         image = _padded(_picture(Path(name)))
-    image = resize(image, (size, size), order=1, anti_aliasing=True)
-    return image / image.max()
+    resized: Image = resize(image, (size, size), order=1, anti_aliasing=True)  # type: ignore[no-untyped-call]
+    scaled: Image = resized / resized.max()
+    return scaled
 
 
 def _rectangles(size: int, rng: np.random.Generator) -> Image:
@@ -53,7 +54,8 @@ def _rectangles(size: int, rng: np.random.Generator) -> Image:
         angle = rng.normal(direction, 0.05)
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         corners = centre + (np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * half_sides) @ turn.T
-        image += value * polygon2mask(image.shape, (corners + 1) / 2 * size - 0.5)
+        inside = polygon2mask(image.shape, (corners + 1) / 2 * size - 0.5)  # type: ignore[no-untyped-call]
+        image += value * inside
     return image
 
 

@@ -10,12 +10,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctuq.errors import InputError
-from ctuq.masked_rays import interpolated
+from ctuq.masked_rays import MASKED_FROM, MASKED_VARIANCE, interpolated
+from ctuq.processing_step import ProcessingStep
 from operators import FanBeam, ImageGrid, ParallelBeam
-
-MASKED_FROM = 1e6
-"""Times the harmonic mean of all variances from which a ray's variance says: masked. What so noisy a ray could tell is
-lost on nobody, and it must neither judge nor choose nor stand in a filtered back-projection."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -31,6 +28,7 @@ class Scan:
             mean are masked: their values are not looked at.
         name: what to call it in files and messages; seeds derive from it.
         file_name: of the file it was read from, without its folder; empty for a scan made in memory.
+        steps: what was done to the rays already, first things first.
 
     Raises:
         InputError: shapes that disagree, NaN or infinite line integrals, a variance that is not positive and finite.
@@ -41,6 +39,7 @@ class Scan:
     noise_variance: float | Tensor | None
     name: str
     file_name: str
+    steps: tuple[ProcessingStep, ...]
 
     def __init__(
         self,
@@ -50,6 +49,7 @@ class Scan:
         name: str = "scan",
         *,
         file_name: str = "",
+        steps: tuple[ProcessingStep, ...] = (),
     ) -> None:
         values = _as_float32(sinogram)
         _check_sinogram(values, geometry.sinogram_shape)
@@ -60,6 +60,7 @@ class Scan:
         object.__setattr__(self, "noise_variance", variance)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "file_name", file_name)
+        object.__setattr__(self, "steps", steps)
 
     @property
     def masked(self) -> Tensor:
@@ -68,6 +69,23 @@ class Scan:
             return torch.zeros(self.sinogram.shape, dtype=torch.bool, device=self.sinogram.device)
         variance = self.noise_variance.double()
         return variance * variance.reciprocal().mean() > MASKED_FROM
+
+    def with_masked(self, rays: Tensor) -> "Scan":
+        """The scan with these rays masked as well, (angle, detector) bool, and all that are interpolated.
+
+        Raises:
+            InputError: not one ray is left.
+        """
+        masked = self.masked | rays.to(self.sinogram.device)
+        if masked.all():
+            raise InputError("expected rays that can be used, but every one is masked: is this the right row?")
+        if not masked.any():
+            return self
+        given = torch.as_tensor(1.0 if self.noise_variance is None else self.noise_variance, device=masked.device)
+        variance = given.double().expand(masked.shape)
+        largest = MASKED_VARIANCE / float(variance[~masked].reciprocal().mean())
+        variance = torch.where(masked, largest, variance)
+        return replace(self, sinogram=interpolated(self.sinogram, ~masked), noise_variance=variance)
 
     @property
     def sha256(self) -> str:

@@ -1,9 +1,9 @@
 """Line integrals and the variance of each, from counts, flats and darks of one detector row.
 
 With counts n, mean dark d and mean open beam F (flats less darks), all in photons, the line integral is
-−log((n − d + h)/F). With λ the expected count above the dark, v the variance of a single dark and u = (λ + v)/λ² that of
-the relative error, h = λ u/2, a half where the dark is exact, takes the bias out of the logarithm: it falls from u/2, at
-10 photons a sixth of a deviation, to next to nothing. The variance of the line integral is then
+−log((n − d + h)/F). With λ the expected count above the dark, v the variance of a single dark and u = (λ + v)/λ² that
+of the relative error, h = λ u/2, a half where the dark is exact, takes the bias out of the logarithm: it falls from
+u/2, at 10 photons a sixth of a deviation, to next to nothing. The variance of the line integral is then
 
     u − u/λ + 3/2 u² + u³    +    (F + v)/(K F²) + (1/λ − 1/F)² v/L
 
@@ -14,8 +14,8 @@ part is shared by all views of a column.
 
 What a column's views share is in the variance of every single ray, so whitened residuals have variance 1; but those of
 one column are correlated, and a likelihood of independent rays does not know it. A mean over V views cannot be better
-than 1/(photons in all flats), which images show as rings. The notes say when that exceeds what V independent rays leave:
-when all flats together hold fewer photons than all views of a column.
+than 1/(photons in all flats), which images show as rings. The notes say when that exceeds what V independent rays
+leave: when all flats together hold fewer photons than all views of a column.
 """
 
 from __future__ import annotations
@@ -29,14 +29,11 @@ from numpy.typing import ArrayLike, NDArray
 from ctuq.broken_columns import BrokenColumns, broken_columns
 from ctuq.errors import InputError
 from ctuq.expected_counts import expected_counts
-from ctuq.masked_rays import interpolated_rows
+from ctuq.masked_rays import MASKED_VARIANCE, interpolated_rows
 from ctuq.processing_step import ProcessingStep
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-MASKED_VARIANCE = 1e9
-"""Variance of a masked ray, over the harmonic mean of the others'."""
 
 _SMALLEST_EXPECTED = 1.0  # photons; below, the variance of the logarithm is no more than a guess
 _FEW_PHOTONS = 5.0  # below, the logarithm is biased in spite of the half, as rays of zero counts are left out
@@ -62,8 +59,8 @@ def line_integrals(
 ) -> Transmission:
     """Correct one detector row by flats and darks, take the logarithm, and say how noisy every ray is.
 
-    Rays whose count is NaN, below the dark or zero have no logarithm: they are counted, each kind for itself, masked and
-    given a huge variance. So are columns found dead, hot or stuck.
+    Rays whose count is NaN, below the dark or zero have no logarithm: they are counted, each kind for itself, masked
+    and given a huge variance. So are columns found dead, hot or stuck.
 
     Args:
         counts: (angle, col).

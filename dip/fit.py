@@ -31,7 +31,8 @@ class FitSettings:
         learning_rate: the peak of the one-cycle schedule; the refit starts at a fifth of it.
         tv_weights: of total variation (the sum of absolute neighbour differences of the dimensionless image), against
             a misfit whose value is 1 for an image of zeros.
-        misfit_floors: see `RampMisfit`; infinity is plain least squares.
+        misfit_floors: see `RampMisfit`; infinity is plain least squares. None: 0.02, and least squares beside it where
+            the noise of every ray is stated, which may outweigh what a pixel grid cannot represent.
         gradient_clip: largest norm of one step's gradient.
         checkpoints: how often in `steps` the held-out rays are looked at.
         bfloat16: train under autocast; None: where the processor has matrix units for it, and the fit is then about
@@ -46,7 +47,7 @@ class FitSettings:
     refit_steps: int = 250
     learning_rate: float = 5e-3
     tv_weights: tuple[float, ...] = (5e-7, 2e-6)
-    misfit_floors: tuple[float, ...] = (0.02,)
+    misfit_floors: tuple[float, ...] | None = None
     gradient_clip: float = 1.0
     checkpoints: int = 30
     bfloat16: bool | None = None
@@ -62,8 +63,15 @@ class FitSettings:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("tv_weights", "misfit_floors"):
             values = getattr(self, name)
+            if values is None and name == "misfit_floors":
+                continue
             if not values or not all(value >= 0 for value in values):  # NaN is not
                 raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
+
+    def attempts(self, *, noise_stated: bool) -> list[tuple[float, float]]:
+        """Every (TV weight, misfit floor) to try, for rays whose relative noise is stated or not."""
+        floors = ((0.02, math.inf) if noise_stated else (0.02,)) if self.misfit_floors is None else self.misfit_floors
+        return [(tv_weight, floor) for floor in floors for tv_weight in self.tv_weights]
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ def fit(
     given = torch.ones_like(data) if precision is None else precision.to(data)
     problem = _Problem(Ensemble(members), inputs, transform, data, given)
     start = problem.ensemble.state()
-    attempts = [(tv, floor) for floor in settings.misfit_floors for tv in settings.tv_weights]
+    attempts = settings.attempts(noise_stated=precision is not None)
     total = len(attempts) * settings.steps + 3 * settings.refit_steps
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):

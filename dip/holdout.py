@@ -82,14 +82,16 @@ def hold_out(
     masked = torch.zeros(sinogram_shape, dtype=torch.bool) if masked is None else masked.cpu()
     views = torch.nonzero(~masked.all(dim=1))[:, 0]
     whole = len(views) >= _FEWEST_VIEWS
-    sets = _whole_views(masked, views, fraction, n_sets, generator) if whole else _rays(masked, fraction, n_sets, generator)
+    sets = (
+        _whole_views(masked, views, fraction, n_sets, generator)
+        if whole
+        else _rays(masked, fraction, n_sets, generator)
+    )
     # The judges come second, where they were with one member.
     return Holdout(torch.cat([sets[:1], sets[2:]]), sets[1], masked)
 
 
-def _whole_views(
-    masked: Tensor, views: Tensor, fraction: float, n_sets: int, generator: torch.Generator
-) -> Tensor:
+def _whole_views(masked: Tensor, views: Tensor, fraction: float, n_sets: int, generator: torch.Generator) -> Tensor:
     """(sets, angle, detector): some of `views`, those with a ray that is not masked."""
     n_views = len(views)
     n_held = min(max(2, round(fraction * n_views)), n_views // (2 * n_sets))

@@ -4,7 +4,8 @@ python -m tests.benchmarks.counts_calibration
 
 Strong absorbers of 64 x 64 pixels (line integrals up to 4) seen by 30 views with 500 photons a ray before the object,
 so that the noise of rays differs sevenfold. Objects are drawn on four times finer pixels; their truth is the mean over
-ours. Everything is at its default but the grid's size. Rms z and coverage are over all pixels of the image.
+ours. Everything is at its default but the grid's size; without stated noise, ctuq would not try plain least squares as
+a misfit, so that is asked for there too, and the noise is all that differs. Rms z and coverage are over all pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SIZE, FINER = 64, 4
 N_VIEWS, N_DETECTORS = 30, 91
 PHOTONS, ABSORPTION = 500.0, 4.0
 N_FLATS, N_DARKS, DARK_LEVEL = 30, 30, 2.0
-IMAGES = (("shepp-logan", 0), ("rectangles", 0), ("rectangles", 1), ("rectangles", 2), ("rectangles", 3))
+IMAGES = (("shepp-logan", 0), ("rectangles", 0), ("rectangles", 1), ("rectangles", 2))
 
 
 def simulated(name: str, seed: int) -> tuple[ctuq.Scan, torch.Tensor]:
@@ -48,7 +49,8 @@ def simulated(name: str, seed: int) -> tuple[ctuq.Scan, torch.Tensor]:
 
 def run(scan: ctuq.Scan, truth: torch.Tensor, overrides: list[str]) -> dict[str, float]:
     """Reconstruct and compare."""
-    config = ctuq.load_config(overrides=[f"grid.size={SIZE}", "grid.pixel_mm=1", *overrides])
+    same = [f"grid.size={SIZE}", "grid.pixel_mm=1", "fit.misfit_floors=[0.02, .inf]"]
+    config = ctuq.load_config(overrides=[*same, *overrides])
     found = ctuq.reconstruct(scan, config)
     z = (found.image - truth) / found.std
     return {
@@ -60,7 +62,9 @@ def run(scan: ctuq.Scan, truth: torch.Tensor, overrides: list[str]) -> dict[str,
         "chi_square_per_ray": found.calibration.chi_square,
         "coverage_95_of_held_out_rays": found.calibration.coverage_95,
         "temperature": found.calibration.temperature,
+        "misfit_floor": found.diagnostics["misfit_floor"],
         "seconds": sum(found.provenance.stage_seconds.values()),
+        **{f"{stage}_seconds": seconds for stage, seconds in found.provenance.stage_seconds.items()},
     }
 
 

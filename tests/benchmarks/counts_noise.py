@@ -15,9 +15,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ctuq.masked_rays import MASKED_FROM
 from ctuq.phantoms import phantom
 from ctuq.simulation import absorbing, counted
-from ctuq.transmission import MASKED_VARIANCE, line_integrals
+from ctuq.transmission import line_integrals
 from operators import ImageGrid, ParallelBeam
 from tests.benchmarks.environment import save
 
@@ -63,7 +64,7 @@ def run(expected: Array, photons: float) -> dict[str, float]:
             rng=np.random.default_rng(seed),
         )
         found = line_integrals(drawn.counts, drawn.flats, drawn.darks)
-        known = found.variance < 1e-3 * MASKED_VARIANCE / (1 / found.variance).mean()
+        known = found.variance < MASKED_FROM / (1 / found.variance).mean()
         ours.append(judged(found.line_integrals, found.variance, expected, known))
         dark = drawn.darks.mean(axis=0)
         signal, open_beam = np.maximum(drawn.counts - dark, 1.0), drawn.flats.mean(axis=0) - dark

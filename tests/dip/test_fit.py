@@ -235,3 +235,11 @@ def test_as_many_members_as_sets_of_rays_are_asked_for() -> None:
 def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         changed(**changes)
+
+
+def test_least_squares_is_tried_where_the_noise_of_every_ray_is_stated() -> None:
+    settings = FitSettings(tv_weights=(1.0, 2.0))
+    assert settings.attempts(noise_stated=False) == [(1.0, 0.02), (2.0, 0.02)]
+    assert settings.attempts(noise_stated=True) == [(1.0, 0.02), (2.0, 0.02), (1.0, math.inf), (2.0, math.inf)]
+    chosen = FitSettings(tv_weights=(1.0,), misfit_floors=(0.5,))
+    assert chosen.attempts(noise_stated=True) == chosen.attempts(noise_stated=False) == [(1.0, 0.5)]
