@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -84,12 +85,16 @@ def main() -> None:
         for model, given in (("per_ray", scan), ("homoscedastic", replace(scan, noise_variance=None))):
             rows[model].append(run(given, truth, options.set))
             print(name, seed, model, {key: float(f"{value:.4g}") for key, value in rows[model][-1].items()}, flush=True)
+        write(options.name, images[: len(rows["per_ray"])], rows)  # what is done is kept, whatever happens to the rest
+
+
+def write(name: str, images: Sequence[tuple[str, int]], rows: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Figures of these images and their means to results/NAME.json."""
     means = {
         model: {key: statistics.fmean(row[key] for row in found) for key in found[0]} for model, found in rows.items()
     }
-    print(means)
     settings = {"photons": PHOTONS, "absorption": ABSORPTION, "views": N_VIEWS, "detectors": N_DETECTORS}
-    save(options.name, {"settings": settings, "images": images, "mean": means, "each": rows})
+    save(name, {"settings": settings, "images": images, "mean": means, "each": rows})
 
 
 if __name__ == "__main__":
