@@ -17,6 +17,7 @@ from ctuq.errors import InputError
 from ctuq.measured_views import MeasuredViews, read_views
 from ctuq.planning import candidates_of, selection_of
 from ctuq.preparation import prepare
+from ctuq.preprocessing import preprocess
 from ctuq.region_mask import region_mask
 from ctuq.scan import Scan
 from ctuq.scan_file import read_scan
@@ -77,13 +78,16 @@ def start(
     """
     scan = read_scan(pilot, row=config.scan.row).every(config.scan.angle_step)
     every_view = config.scan.model_copy(update={"angle_step": 1, "row": None})
-    considered = candidates_of(scan.geometry.with_grid(ImageGrid(shape=(1, 1), pixel_mm=1e-9)), candidates)
+    # The axis is settled now, for all views to come; the rest is done to all of them whenever there are more.
+    instrument = preprocess(scan, config.preprocessing).geometry
+    settled = dataclasses.replace(config.preprocessing, centre="file")
+    considered = candidates_of(instrument.with_grid(ImageGrid(shape=(1, 1), pixel_mm=1e-9)), candidates)
     settings = AcquisitionSettings(
         name=scan.name,
         instrument=considered.geometry,
         criterion=criterion,
         roi=roi,
-        config=config.model_copy(update={"scan": every_view}),
+        config=config.model_copy(update={"scan": every_view, "preprocessing": settled}),
         seed=seed,
     )
     empty = AcquisitionState(PlannerState(candidate_ids=considered.ids))

@@ -13,6 +13,7 @@ from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.hdf5 import require_survivable
 from ctuq.preparation import estimate, prepare
+from ctuq.preprocessing import require_possible
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect
 from ctuq.scan_header import ScanHeader
@@ -81,7 +82,10 @@ def check_scan(
         try:
             # The cost depends on shapes alone, so zeros stand in for the data, which stay on disk.
             geometry = header.geometry()
-            stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry, None, header.name)
+            zeros = torch.zeros(geometry.sinogram_shape)
+            noise = torch.ones_like(zeros) if header.has_noise_variance else None
+            stand_in = Scan(zeros, geometry, noise, header.name)
+            require_possible(settings.preprocessing, geometry.n_detectors)
             cost = estimate(stand_in, settings)
             prepare(stand_in, settings)
         except InputError as error:

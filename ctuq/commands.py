@@ -31,6 +31,7 @@ from ctuq.plan_jobs import PlanRequest, plan_to_files
 from ctuq.replay import STRATEGIES, ReplaySettings
 from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
+from ctuq.simulate_command import simulate
 from ctuq.source_choice import SourceChoice
 from ctuq.whole_file import require_writable
 
@@ -43,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(acquire_commands.app)
+app.command(epilog="Example: ctuq simulate --out scan.h5 --phantom rectangles --photons 1000")(simulate)
 
 
 def _print_version(asked: bool) -> None:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ctuq.errors import InputError
+from ctuq.preprocessing import PreprocessingSettings
 from dip import EvidenceSettings, FitSettings, PosteriorSettings, PriorSettings, UNetSettings
 
 
@@ -71,6 +72,7 @@ class Config(_Section):
 
     grid: GridConfig = GridConfig()
     scan: ScanConfig = ScanConfig()
+    preprocessing: PreprocessingSettings = PreprocessingSettings()
     network: UNetSettings = UNetSettings()
     fit: FitSettings = FitSettings()
     prior: PriorSettings = PriorSettings()

@@ -21,11 +21,13 @@ class Cost:
         config: its settings.
         n_rays: after thinning and binning.
         size: pixels a side.
+        noise_stated: whether the scan says how noisy each ray is.
     """
 
-    def __init__(self, config: Config, n_rays: int, size: int) -> None:
+    def __init__(self, config: Config, n_rays: int, size: int, *, noise_stated: bool) -> None:
         network = UNet(config.network, generator=torch.Generator())
         self._config, self._rays, self._pixels = config, n_rays, size * size
+        self._attempts = config.fit.n_attempts(noise_stated=noise_stated)
         self.n_weights = sum(c.weight.numel() for c in network.convolutions().values())
         self._maps = self._flops = self._patches = 0.0
         for name, convolution in network.convolutions().items():
@@ -69,8 +71,7 @@ class Cost:
     def _fit_and_passes(self) -> float:
         """Passes through the network; a step of the fit is two."""
         config = self._config
-        steps = config.fit.n_attempts * config.fit.steps
-        steps += 3 * config.fit.refit_steps
+        steps = self._attempts * config.fit.steps + 3 * config.fit.refit_steps
         if self._kernel:
             passes = 2 * self._pixels * config.fit.members
         elif self._method == "dense":

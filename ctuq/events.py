@@ -135,7 +135,9 @@ class JsonEvents:
         """A `finished` event: the summary, the files, the warnings."""
         files = [str(path) for path in self.written]
         notes = list(reconstruction.provenance.notes)
-        _emit({"event": "finished", **asdict(summarise(reconstruction)), "written": files, "warnings": notes})
+        steps = [str(step) for step in reconstruction.provenance.steps]
+        record = {"event": "finished", **asdict(summarise(reconstruction))}
+        _emit({**record, "written": files, "warnings": notes, "steps": steps})
 
     def failed(self, message: str, exit_code: int) -> None:
         """An `error` event, and the message on standard error too."""

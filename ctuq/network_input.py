@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ctuq.masked_rays import interpolated
 from operators import Geometry, filtered_back_projection
 
 
@@ -20,10 +20,5 @@ def network_input(geometry: Geometry, sinogram: Tensor, seen: Tensor) -> Tensor:
         seen: (angle, detector) bool.
     """
     views = torch.nonzero(seen.any(dim=1))[:, 0]
-    rows = sinogram[views].cpu().numpy().copy()
-    detectors = np.arange(rows.shape[1])
-    for row, mask in zip(rows, seen[views].cpu().numpy(), strict=True):
-        if not mask.all():
-            row[~mask] = np.interp(detectors[~mask], detectors[mask], row[mask])
-    filled = torch.as_tensor(rows).to(sinogram)
+    filled = interpolated(sinogram[views], seen[views])
     return filtered_back_projection(geometry.select(views), filled, window="hann")

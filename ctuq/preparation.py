@@ -53,7 +53,7 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     size, factor = _size_and_bin(scan, config)
     n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
     n_rays = n_views * (scan.geometry.n_detectors // factor)
-    cost = Cost(config, n_rays, size)
+    cost = Cost(config, n_rays, size, noise_stated=isinstance(scan.noise_variance, torch.Tensor))
     problems = _conflicts(config, size)
     available = available_memory()
     if cost.memory_bytes > available:
@@ -149,6 +149,8 @@ def _largest_size(scan: Scan, config: Config, available: int) -> int:
         trial = config.model_copy(update={"grid": config.grid.model_copy(update={"size": middle})})
         _, factor = _size_and_bin(scan, trial)
         n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
-        fits = Cost(trial, n_views * (scan.geometry.n_detectors // factor), middle).memory_bytes <= available
+        # Memory does not depend on how often the network is trained.
+        cost = Cost(trial, n_views * (scan.geometry.n_detectors // factor), middle, noise_stated=False)
+        fits = cost.memory_bytes <= available
         low, high = (middle, high) if fits else (low, middle)
     return low

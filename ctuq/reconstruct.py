@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,6 +18,8 @@ from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.network_input import network_input
 from ctuq.preparation import prepare, require_feasible
+from ctuq.preprocessing import preprocess
+from ctuq.processing_step import ProcessingStep
 from ctuq.rays import Rays
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
@@ -73,6 +75,8 @@ def reconstruct(
     if not scan.sinogram.any():
         raise InputError("expected line integrals, got zeros everywhere: is this the right row, and not an air scan?")
     require_feasible(scan, config)
+    with watch.stage("preprocess"):
+        given, scan = scan, preprocess(scan, config.preprocessing, on_step=watch.step)
     problem = _pose(prepare(scan, config), config, seed, device)
     with watch.stage("fit"):
         found = _fit(problem, config, watch)
@@ -88,7 +92,8 @@ def reconstruct(
             f"expected rays whose covariance can be factorised, got one that is singular to rounding ({error}): try a "
             "larger prior.pixel_floor, or fewer views (scan.angle_step)"
         ) from error
-    return _assemble(scan, problem, found, learned, result, config, seed, watch)
+    provenance = _provenance(given, scan.steps, config, seed, watch)
+    return _assemble(problem, found, learned, result, config, provenance)
 
 
 def fitted_image(
@@ -111,7 +116,7 @@ class _Problem:
     scan: Scan
     transform: RayTransform
     data: Tensor  # (angle, detector), mm
-    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1: masked rays do not count
+    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1, huge for masked rays
     scale: float
     inputs: Tensor  # (members, 1, 1, row, col): filtered back-projections of what each member is fitted to
     holdout: Holdout
@@ -145,6 +150,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
             scan.geometry.sinogram_shape,
             config.holdout.fraction,
             n_members=config.fit.members,
+            masked=scan.masked,
             generator=seeds("holdout"),
         )
     except ValueError as error:
@@ -161,7 +167,7 @@ def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
         noise.to(device),
         scale,
         (inputs / scale)[:, None, None].float().to(device),
-        Holdout(holdout.chooses.to(device), holdout.judges.to(device)),
+        Holdout(holdout.chooses.to(device), holdout.judges.to(device), holdout.masked.to(device)),
         seeds,
     )
 
@@ -179,11 +185,18 @@ def _fit(problem: _Problem, config: Config, watch: StageWatch) -> Fit:
         problem.inputs,
         problem.transform,
         problem.data,
-        precision=problem.relative_noise.reciprocal(),
+        precision=_precision(problem),
         holdout=problem.holdout,
         settings=config.fit,
         on_step=on_step,
     )
+
+
+def _precision(problem: _Problem) -> Tensor | None:
+    """Relative, of every ray, (angle, detector); None where none is stated."""
+    if not isinstance(problem.scan.noise_variance, Tensor):
+        return None
+    return torch.where(problem.holdout.masked, 0.0, problem.relative_noise.reciprocal())
 
 
 def _linearise(problem: _Problem, found: Fit, config: Config, watch: StageWatch) -> RayModel:
@@ -255,14 +268,7 @@ def _infer(
 
 
 def _assemble(
-    scan: Scan,
-    problem: _Problem,
-    found: Fit,
-    learned: Learned,
-    result: _Result,
-    config: Config,
-    seed: int,
-    watch: StageWatch,
+    problem: _Problem, found: Fit, learned: Learned, result: _Result, config: Config, provenance: Provenance
 ) -> Reconstruction:
     scale = problem.scale
     std = result.estimate.variance.sqrt()
@@ -296,7 +302,7 @@ def _assemble(
         calibration=result.calibration,
         rays=Rays(problem.scan.geometry, result.noise),
         posterior=result.posterior,
-        provenance=_provenance(scan, config, seed, watch, (*notes, *scan.notes)),
+        provenance=replace(provenance, notes=notes),
         diagnostics=diagnostics,
         fit_steps=found.steps,
         fit_loss=found.loss * scale,
@@ -304,7 +310,9 @@ def _assemble(
     )
 
 
-def _provenance(scan: Scan, config: Config, seed: int, watch: StageWatch, notes: tuple[str, ...]) -> Provenance:
+def _provenance(
+    scan: Scan, steps: tuple[ProcessingStep, ...], config: Config, seed: int, watch: StageWatch
+) -> Provenance:
     return Provenance(
         scan_name=scan.name,
         input_path=scan.file_name,
@@ -316,5 +324,5 @@ def _provenance(scan: Scan, config: Config, seed: int, watch: StageWatch, notes:
         end_time=datetime.now(UTC),
         stage_seconds=watch.seconds,
         command="",
-        notes=notes,
+        steps=steps,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ctuq.processing_step import ProcessingStep
 from ctuq.rays import Rays
 from ctuq.region import RegionMean, region_by_posterior, region_by_samples
 from dip.calibration import Calibration
@@ -33,6 +34,7 @@ class Provenance:
         stage_seconds: wall-clock seconds by stage, in the order they ran.
         command: the ctuq command that repeats it; empty for one made from Python.
         notes: warnings, the most important first.
+        steps: what was done to the rays before, first things first.
 
     Raises:
         ValueError: a time without a time zone.
@@ -49,6 +51,7 @@ class Provenance:
     stage_seconds: Mapping[str, float]
     command: str
     notes: tuple[str, ...] = ()
+    steps: tuple[ProcessingStep, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("start_time", "end_time"):

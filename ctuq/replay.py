@@ -17,6 +17,7 @@ from ctuq.errors import InputError
 from ctuq.likeness import psnr, ssim
 from ctuq.planning import plan
 from ctuq.preparation import prepare
+from ctuq.preprocessing import PreprocessingSettings, preprocess
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
@@ -146,9 +147,10 @@ class Replayer:
     _done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.scan = self.scan.every(self.config.scan.angle_step)
+        # Preprocessed once, from all views: few of them would find another axis.
+        self.scan = preprocess(self.scan, self.config.preprocessing).every(self.config.scan.angle_step)
         every_view = self.config.scan.model_copy(update={"angle_step": 1, "row": None})
-        self.config = self.config.model_copy(update={"scan": every_view})
+        self.config = self.config.model_copy(update={"scan": every_view, "preprocessing": PreprocessingSettings()})
         total = self.settings.start + self.settings.n_angles
         if total > self.scan.geometry.n_angles:
             raise InputError(

@@ -14,6 +14,7 @@ from torch import Tensor
 from ctuq.errors import InputError
 from ctuq.hdf5 import opened
 from ctuq.nexus import verify_tree, write_tree
+from ctuq.processing_step import ProcessingStep
 from ctuq.rays import Rays, geometry_from
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.result_tree import result_tree
@@ -121,6 +122,20 @@ def _provenance(entry: h5py.Group) -> Provenance:
         stage_seconds=_mapping(entry["reconstruction/stage_seconds"]),
         command=record["command"],
         notes=tuple(record["notes"]),
+        steps=_steps(entry["reconstruction"]),
+    )
+
+
+def _steps(process: h5py.Group) -> tuple[ProcessingStep, ...]:
+    if "preprocessing" not in process:  # of older files
+        return ()
+    return tuple(
+        ProcessingStep(
+            step["name"],
+            step["text"],
+            {name: tuple(one) if isinstance(one, list) else one for name, one in step["numbers"].items()},
+        )
+        for step in json.loads(_text(process["preprocessing/data"]))
     )
 
 

@@ -2,7 +2,8 @@
 
 /entry/data (data, data_errors in 1/mm; z, y, x in mm, y falling as row 0 is the top), /entry/uncertainty,
 /entry/samples, /entry/calibration, /entry/rays (geometry and noise of the rays as reconstructed), and
-/entry/reconstruction with its parameters, configuration (JSON), diagnostics, seconds by stage and the fit's curve.
+/entry/reconstruction with its parameters, configuration and steps of preprocessing (JSON), diagnostics, seconds by
+stage and the fit's curve.
 Angles are in degrees here, in radians in memory.
 """
 
@@ -135,7 +136,7 @@ def _process(reconstruction: Reconstruction) -> Group:
         "holdout_loss": Field(_array(reconstruction.holdout_loss)),
         "fit_loss": Field(_array(reconstruction.fit_loss)),
     }
-    note = {"type": Field("application/json"), "data": Field(json.dumps(record, indent=1, ensure_ascii=False))}
+    steps = [{"name": step.name, "text": step.text, "numbers": dict(step.numbers)} for step in provenance.steps]
     signals: dict[str, Attribute] = {"signal": "holdout_loss", "axes": ["step"], "auxiliary_signals": ["fit_loss"]}
     return Group(
         "NXprocess",
@@ -145,12 +146,18 @@ def _process(reconstruction: Reconstruction) -> Group:
             "date": Field(_iso(provenance.end_time)),
             "sequence_index": Field(1),
             "parameters": Group("NXparameters", parameters),
-            "configuration": Group("NXnote", note),
+            "configuration": _json(record),
+            "preprocessing": _json(steps),
             "diagnostics": _numbers(reconstruction.diagnostics, {}),
             "stage_seconds": _numbers(provenance.stage_seconds, {"units": "s"}),
             "fit": Group("NXdata", curve, signals),
         },
     )
+
+
+def _json(content: object) -> Group:
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    return Group("NXnote", {"type": Field("application/json"), "data": Field(text)})
 
 
 def _numbers(values: Mapping[str, float], attributes: dict[str, str]) -> Group:

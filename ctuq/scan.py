@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctuq.errors import InputError
+from ctuq.masked_rays import MASKED_FROM, MASKED_VARIANCE, interpolated
+from ctuq.processing_step import ProcessingStep
 from operators import FanBeam, ImageGrid, ParallelBeam
 
 
@@ -22,10 +24,11 @@ class Scan:
             understands. Kept as float32.
         geometry: rays and image grid; its `sinogram_shape` must be the sinogram's.
         noise_variance: variance of the line integrals, one number or one a ray (angle, detector); the ratios between
-            rays are used, the scale is learned; None: all alike.
+            rays are used, the scale is learned; None: all alike. Rays of more than `MASKED_FROM` times the harmonic
+            mean are masked: their values are not looked at.
         name: what to call it in files and messages; seeds derive from it.
         file_name: of the file it was read from, without its folder; empty for a scan made in memory.
-        notes: what was guessed or clipped when it was read; they go with the result.
+        steps: what was done to the rays already, first things first.
 
     Raises:
         InputError: shapes that disagree, NaN or infinite line integrals, a variance that is not positive and finite.
@@ -36,7 +39,7 @@ class Scan:
     noise_variance: float | Tensor | None
     name: str
     file_name: str
-    notes: tuple[str, ...]
+    steps: tuple[ProcessingStep, ...]
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Scan:
         name: str = "scan",
         *,
         file_name: str = "",
-        notes: tuple[str, ...] = (),
+        steps: tuple[ProcessingStep, ...] = (),
     ) -> None:
         values = _as_float32(sinogram)
         _check_sinogram(values, geometry.sinogram_shape)
@@ -57,7 +60,32 @@ class Scan:
         object.__setattr__(self, "noise_variance", variance)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "file_name", file_name)
-        object.__setattr__(self, "notes", notes)
+        object.__setattr__(self, "steps", steps)
+
+    @property
+    def masked(self) -> Tensor:
+        """(angle, detector) bool: rays that say nothing, by their variance."""
+        if not isinstance(self.noise_variance, Tensor):
+            return torch.zeros(self.sinogram.shape, dtype=torch.bool, device=self.sinogram.device)
+        variance = self.noise_variance.double()
+        return variance * variance.reciprocal().mean() > MASKED_FROM
+
+    def with_masked(self, rays: Tensor) -> "Scan":
+        """The scan with these rays masked as well, (angle, detector) bool, and all that are interpolated.
+
+        Raises:
+            InputError: not one ray is left.
+        """
+        masked = self.masked | rays.to(self.sinogram.device)
+        if masked.all():
+            raise InputError("expected rays that can be used, but every one is masked: is this the right row?")
+        if not masked.any():
+            return self
+        given = torch.as_tensor(1.0 if self.noise_variance is None else self.noise_variance, device=masked.device)
+        variance = given.double().expand(masked.shape)
+        largest = MASKED_VARIANCE / float(variance[~masked].reciprocal().mean())
+        variance = torch.where(masked, largest, variance)
+        return replace(self, sinogram=interpolated(self.sinogram, ~masked), noise_variance=variance)
 
     @property
     def sha256(self) -> str:
@@ -72,7 +100,8 @@ class Scan:
     def binned(self, factor: int) -> "Scan":
         """The scan with every `factor` neighbouring detector pixels averaged, and their variance with them.
 
-        A remainder at the far end of the detector is dropped; rays count as independent.
+        A remainder at the far end of the detector is dropped; rays count as independent. Masked rays are interpolated
+        from their neighbours; what is averaged of them is worth as much less as there are of them.
 
         Raises:
             InputError: the factor is below 1 or leaves no detector.
@@ -83,12 +112,15 @@ class Scan:
                 f"expected a detector bin from 1 to the scan's {self.geometry.n_detectors} detector pixels, "
                 f"got {factor}: choose a smaller scan.detector_bin"
             )
-        variance = self.noise_variance
+        if factor == 1:
+            return self
+        sinogram, variance = self.sinogram, self.noise_variance
         if isinstance(variance, Tensor):
-            variance = _bin_means(variance, factor, n_bins) / factor
+            known = ~self.masked
+            sinogram, variance = interpolated(sinogram, known), _bin_variance(variance, known, factor, n_bins)
         elif variance is not None:
             variance = variance / factor
-        sinogram = _bin_means(self.sinogram, factor, n_bins)
+        sinogram = _bin_means(sinogram, factor, n_bins)
         return replace(self, sinogram=sinogram, geometry=self.geometry.binned(factor), noise_variance=variance)
 
     def every(self, step: int) -> "Scan":
@@ -180,3 +212,11 @@ def _bin_means(values: Tensor, factor: int, n_bins: int) -> Tensor:
     kept = values[:, : n_bins * factor]
     # Summed in float64, so that binning by 4 and twice by 2 agree to the last float32 digit but one.
     return kept.reshape(len(kept), n_bins, factor).to(torch.float64).mean(dim=2)
+
+
+def _bin_variance(variance: Tensor, known: Tensor, factor: int, n_bins: int) -> Tensor:
+    """Of the mean of a bin's known rays, times the share that is not; a bin without any stays masked."""
+    n_known = _bin_means(known, factor, n_bins) * factor
+    total = _bin_means(torch.where(known, variance, 0.0), factor, n_bins) * factor
+    worst = _bin_means(variance, factor, n_bins)
+    return torch.where(n_known > 0, total * factor / n_known.clamp(min=1) ** 3, worst)

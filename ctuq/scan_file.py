@@ -12,6 +12,7 @@ import numpy as np
 from ctuq import data_exchange, named_datasets, nxtomo, tiff_stack
 from ctuq.errors import InputError
 from ctuq.hdf5 import damage_named, opened
+from ctuq.processing_step import ProcessingStep
 from ctuq.remarks import Remarks
 from ctuq.scan import Scan
 from ctuq.scan_header import ScanHeader, ScanParts, header_of
@@ -92,15 +93,16 @@ def read_scan(
         index = n_rows // 2 if row is None else row
         rows = source.rows(index, index + 1)
     name = header.name if n_rows == 1 else f"{header.name} row {index}"
-    values, variance, notes = _of_one_row(rows)
+    read = [ProcessingStep("reading", note) for note in header.notes]
     try:
+        values, variance, steps = _of_one_row(rows)
         geometry = header.geometry(size, pixel_mm)
-        return Scan(values, geometry, variance, name, file_name=header.path.name, notes=(*header.notes, *notes))
+        return Scan(values, geometry, variance, name, file_name=header.path.name, steps=(*read, *steps))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _of_one_row(rows: CountRows | LineIntegralRows) -> tuple[Any, Any, tuple[str, ...]]:
+def _of_one_row(rows: CountRows | LineIntegralRows) -> tuple[Any, Any, tuple[ProcessingStep, ...]]:
     """Line integrals (angle, col), their variance, and what was done to them."""
     if isinstance(rows, CountRows):
         found = line_integrals(rows.counts[:, 0], rows.flats[:, 0], rows.darks[:, 0])

@@ -35,7 +35,8 @@ class FitSettings:
         tv_weights: of total variation (the sum of absolute neighbour differences of the dimensionless image), against
             a misfit whose value is 1 for an image of zeros. None: `TV_SHARES` of the misfit that the data's noise alone
             would have, as an edge is worth so many nats whatever the noise.
-        misfit_floors: see `RampMisfit`; infinity is plain least squares.
+        misfit_floors: see `RampMisfit`; infinity is plain least squares. None: 0.02, and least squares beside it where
+            the noise of every ray is stated, which may outweigh what a pixel grid cannot represent.
         gradient_clip: largest norm of one step's gradient.
         checkpoints: how often in `steps` the held-out rays are looked at.
         bfloat16: train under autocast; None: where the processor has matrix units for it, and the fit is then about
@@ -50,7 +51,7 @@ class FitSettings:
     refit_steps: int = 250
     learning_rate: float = 5e-3
     tv_weights: tuple[float, ...] | None = None
-    misfit_floors: tuple[float, ...] = (0.02,)
+    misfit_floors: tuple[float, ...] | None = None
     gradient_clip: float = 1.0
     checkpoints: int = 30
     bfloat16: bool | None = None
@@ -71,10 +72,16 @@ class FitSettings:
             if not values or not all(value >= 0 for value in values):  # NaN is not
                 raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
 
-    @property
-    def n_attempts(self) -> int:
+    def floors(self, *, noise_stated: bool) -> tuple[float, ...]:
+        """Misfit floors to try, for rays whose relative noise is stated or not."""
+        if self.misfit_floors is not None:
+            return self.misfit_floors
+        return (0.02, math.inf) if noise_stated else (0.02,)
+
+    def n_attempts(self, *, noise_stated: bool) -> int:
         """Combinations that are tried."""
-        return len(TV_SHARES if self.tv_weights is None else self.tv_weights) * len(self.misfit_floors)
+        n_weights = len(TV_SHARES if self.tv_weights is None else self.tv_weights)
+        return n_weights * len(self.floors(noise_stated=noise_stated))
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,11 @@ def fit(
     problem = _Problem(Ensemble(members), inputs, transform, data, given)
     start = problem.ensemble.state()
     seen = torch.where(holdout.judges, 0.0, given)
-    attempts = [(tv, floor) for floor in settings.misfit_floors for tv in _tv_weights(settings, floor, data, seen)]
+    attempts = [
+        (tv_weight, floor)
+        for floor in settings.floors(noise_stated=precision is not None)
+        for tv_weight in _tv_weights(settings, floor, data, seen)
+    ]
     total = len(attempts) * settings.steps + 3 * settings.refit_steps
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,20 +19,30 @@ class Holdout:
             choose the steps, the TV weight and the variances behind the error bars, and are then fitted too.
         judges: (angle, detector) bool. These choose nothing; the calibration that is reported is theirs. The final
             image alone is fitted to them.
+        masked: (angle, detector) bool. These say nothing: they are not fitted, and neither choose nor judge.
+
+    Raises:
+        ValueError: a ray that is masked, and yet chooses or judges.
     """
 
     chooses: Tensor
     judges: Tensor
+    masked: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.bool))
+
+    def __post_init__(self) -> None:
+        used = self.chooses.any(dim=0) | self.judges
+        if (used & self.masked).any():
+            raise ValueError("expected rays that choose or judge to be measured, got some that are masked")
 
     @property
     def fitted(self) -> Tensor:
         """(members, angle, detector) bool: what each member is trained on."""
-        return ~(self.chooses | self.judges)
+        return ~(self.chooses | self.judges | self.masked)
 
     @property
     def whole_views(self) -> bool:
         """Whether views are held out as a whole, so that errors which all rays of a view share can be seen."""
-        return not (self.judges.any(dim=1) & ~self.judges.all(dim=1)).any()
+        return not (self.judges.any(dim=1) & ~(self.judges | self.masked).all(dim=1)).any()
 
     @property
     def judging_views(self) -> Tensor:
@@ -41,7 +51,12 @@ class Holdout:
 
 
 def hold_out(
-    sinogram_shape: tuple[int, int], fraction: float, *, n_members: int = 1, generator: torch.Generator
+    sinogram_shape: tuple[int, int],
+    fraction: float,
+    *,
+    n_members: int = 1,
+    masked: Tensor | None = None,
+    generator: torch.Generator,
 ) -> Holdout:
     """Set aside a fraction of the rays to choose by, for each member, and as many to judge by.
 
@@ -52,6 +67,7 @@ def hold_out(
         sinogram_shape: (angle, detector).
         fraction: of all rays, for each of the sets; more than 0, and at most half of the rays in all.
         n_members: sets that choose.
+        masked: (angle, detector) bool, rays without information, which no set takes; none if left out.
         generator: draws where the pattern starts, or the rays.
 
     Raises:
@@ -63,28 +79,43 @@ def hold_out(
             f"expected sets that hold out at most half of the rays in all, got {n_sets} with a fraction of {fraction} "
             f"each: hold out at most {0.5 / n_sets:.3g}"
         )
-    n_views, n_detectors = sinogram_shape
-    sets = torch.zeros(n_sets, n_views, n_detectors, dtype=torch.bool)
-    if n_views >= _FEWEST_VIEWS:
-        n_held = min(max(2, round(fraction * n_views)), n_views // (2 * n_sets))
-        if n_held < 2:
-            raise ValueError(
-                f"expected at least 2 views to hold out for each of {n_sets} sets, and at most half of all, got "
-                f"{n_views} views: have fewer members"
-            )
-        n_places = n_sets * n_held
-        places = (torch.arange(n_places) + torch.rand((), generator=generator)) * n_views / n_places
-        views = places.long().clamp(max=n_views - 1)  # the last may be rounded up, out of the scan
-        for number in range(n_sets):
-            sets[number, views[number::n_sets]] = True
-    else:
-        n_rays = n_views * n_detectors
-        n_held = round(fraction * n_rays)
-        if n_held < 2:
-            raise ValueError(
-                f"a fraction {fraction} of {n_rays} rays is fewer than 2: hold out more, or give more rays"
-            )
-        order = torch.randperm(n_rays, generator=generator)
-        sets.view(n_sets, -1).scatter_(1, order[: n_sets * n_held].reshape(n_sets, n_held), value=True)
+    masked = torch.zeros(sinogram_shape, dtype=torch.bool) if masked is None else masked.cpu()
+    views = torch.nonzero(~masked.all(dim=1))[:, 0]
+    whole = len(views) >= _FEWEST_VIEWS
+    sets = (
+        _whole_views(masked, views, fraction, n_sets, generator)
+        if whole
+        else _rays(masked, fraction, n_sets, generator)
+    )
     # The judges come second, where they were with one member.
-    return Holdout(torch.cat([sets[:1], sets[2:]]), sets[1])
+    return Holdout(torch.cat([sets[:1], sets[2:]]), sets[1], masked)
+
+
+def _whole_views(masked: Tensor, views: Tensor, fraction: float, n_sets: int, generator: torch.Generator) -> Tensor:
+    """(sets, angle, detector): some of `views`, those with a ray that is not masked."""
+    n_views = len(views)
+    n_held = min(max(2, round(fraction * n_views)), n_views // (2 * n_sets))
+    if n_held < 2:
+        raise ValueError(
+            f"expected at least 2 views to hold out for each of {n_sets} sets, and at most half of all, got "
+            f"{n_views} views: have fewer members"
+        )
+    n_places = n_sets * n_held
+    places = (torch.arange(n_places) + torch.rand((), generator=generator)) * n_views / n_places
+    taken = views[places.long().clamp(max=n_views - 1)]  # the last may be rounded up, out of the scan
+    sets = torch.zeros(n_sets, *masked.shape, dtype=torch.bool)
+    for number in range(n_sets):
+        sets[number, taken[number::n_sets]] = True
+    return sets & ~masked
+
+
+def _rays(masked: Tensor, fraction: float, n_sets: int, generator: torch.Generator) -> Tensor:
+    """(sets, angle, detector): some of all rays that are not masked."""
+    rays = torch.nonzero(~masked.reshape(-1))[:, 0]
+    n_held = round(fraction * len(rays))
+    if n_held < 2:
+        raise ValueError(f"a fraction {fraction} of {len(rays)} rays is fewer than 2: hold out more, or give more rays")
+    taken = rays[torch.randperm(len(rays), generator=generator)[: n_sets * n_held]]
+    sets = torch.zeros(n_sets, masked.numel(), dtype=torch.bool)
+    sets.scatter_(1, taken.reshape(n_sets, n_held), value=True)
+    return sets.reshape(n_sets, *masked.shape)

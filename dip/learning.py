@@ -226,7 +226,7 @@ def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout)
 
     Two rays that came out just as expected are counted in, so that very few rays cannot move it far.
     """
-    rays = torch.nonzero(~holdout.judges.reshape(-1))[:, 0]
+    rays = torch.nonzero(~(holdout.judges | holdout.masked).reshape(-1))[:, 0]
     factor = torch.linalg.cholesky(model.covariance.select(rays).matrix(learned.variances))
     total, n_held = 2.0, 2
     for chooses, residuals in zip(holdout.chooses, found.holdout_residual, strict=True):

@@ -226,7 +226,7 @@ def digest_of(path: Path) -> str:
     found = hashlib.sha256()
     for row in range(max(1, (inspect(path).shape or (0, 1))[1])):
         scan = read_scan(path, row=row)
-        found.update(f"{scan.sha256} {scan.notes}".encode())
+        found.update(f"{scan.sha256} {[step.text for step in scan.steps]}".encode())
     return found.hexdigest()
 
 

@@ -187,6 +187,34 @@ def _fit(published: dict[str, Any] | None) -> str:
     return f"{mean['psnr_db']:.2f} | {published['steps']:,} | {mean['seconds']:.0f}"
 
 
+def counts_noise() -> list[str]:
+    """One row a number of photons: mean square of the whitened residual, by scan, of ctuq and of the naive way."""
+    found = results("counts_noise")
+    scans = [name for name in found if name not in ("environment", "settings")]
+    rows = [_header("photons before the object", *(f"{name}: ctuq / naive" for name in scans))]
+    for photons in found[scans[0]]:
+        figures = []
+        for scan in scans:
+            row = found[scan][photons]
+            error = round(1e3 * row["ctuq_variance_standard_error"])
+            figures.append(f"{row['ctuq_variance']:.3f} ({error}) / {row['naive_variance']:.3f}")
+        rows.append(f"| {int(photons):,} | {' | '.join(figures)} |")
+    return rows
+
+
+def counts_calibration() -> list[str]:
+    """One row an image: rms z with the variance of every ray, and with one for all."""
+    found = results("counts_calibration")
+    names = ("rms_z", "coverage_95", "chi_square_per_ray", "psnr_db")
+    titles = ("rms z", "coverage 95 % of pixels", "chi-square per ray", "PSNR (dB)")
+    rows = [_header("image", *(f"{title}: per ray / one" for title in titles))]
+    pairs = list(zip(found["images"], found["each"]["per_ray"], found["each"]["homoscedastic"], strict=True))
+    for (kind, number), *models in [*pairs, (("mean", ""), *(found["mean"][m] for m in ("per_ray", "homoscedastic")))]:
+        figures = [" / ".join(f"{model[name]:.3g}" for model in models) for name in names]
+        rows.append(f"| {f'{kind} {number}'.strip()} | {' | '.join(figures)} |")
+    return rows
+
+
 def main() -> None:
     """Rewrite README.md."""
     text = README.read_text(encoding="utf-8")
@@ -196,6 +224,8 @@ def main() -> None:
         "likelihoods": likelihoods(),
         "images": images(),
         "samplers": samplers(),
+        "counts_noise": counts_noise(),
+        "counts_calibration": counts_calibration(),
     }
     for name, rows in tables.items():
         marker = f"<!-- figures: {name} -->\n\n"

@@ -193,7 +193,7 @@ def test_doctor_fails_when_something_that_should_work_does_not(
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "check", "reconstruct", "plan", "replay", "report", "doctor"]
+    ["demo", "check", "simulate", "reconstruct", "plan", "replay", "report", "doctor"]
     + [f"acquire {step}" for step in ("start", "next", "tell", "status")],
 )
 def test_every_command_has_help_with_an_example(command: str) -> None:

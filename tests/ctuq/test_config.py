@@ -9,7 +9,7 @@ import pytest
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 
-SECTIONS = ("grid", "scan", "network", "fit", "prior", "evidence", "posterior", "holdout", "design")
+SECTIONS = ("grid", "scan", "preprocessing", "network", "fit", "prior", "evidence", "posterior", "holdout", "design")
 
 
 @pytest.fixture
@@ -56,9 +56,11 @@ def test_overrides_do_not_write_into_the_callers_mapping() -> None:
         {},
         {"fit": {"tv_weights": [0, 1e-5], "misfit_floors": [0.1, float("inf")], "bfloat16": True}},
         {"network": {"channels": [4, 8], "skip_channels": [2], "output": "sigmoid"}, "prior": {"kind": "block"}},
+        {"preprocessing": {"centre": 3.5, "broken_columns": [1, 4], "largest_line_integral": 8.0, "rings": "all"}},
+        {"preprocessing": {"centre": "find"}},
         {"grid": {"size": 7, "pixel_mm": 0.3}, "scan": {"detector_bin": 2, "row": 0}, "holdout": {"fraction": 0.25}},
     ],
-    ids=["defaults", "fit", "network", "grid"],
+    ids=["defaults", "fit", "network", "preprocessing", "axis", "grid"],
 )
 def test_a_resolved_configuration_is_json_that_gives_it_back(values: dict[str, Any]) -> None:
     config = load_config(values)
@@ -104,6 +106,11 @@ def test_an_unknown_key_is_named_with_the_keys_that_exist(
         ("evidence.method=guess", "evidence.method, got 'guess'"),
         ("posterior.n_samples=1", "n_samples must be at least 2, got 1"),
         ("holdout.fraction=0.3", "holdout.fraction, got 0.3"),
+        ("preprocessing.centre=middle", "preprocessing.centre"),
+        ("preprocessing.centre=.inf", "centre must be file, find or a detector index, got inf"),
+        ("preprocessing.broken_columns=[3, -1]", "broken_columns must count from 0, got -1"),
+        ("preprocessing.largest_line_integral=0", "largest_line_integral must be positive, got 0"),
+        ("preprocessing.rings=wavelet", "preprocessing.rings"),
     ],
 )
 def test_a_bad_value_is_named_with_what_came(override: str, named: str) -> None:

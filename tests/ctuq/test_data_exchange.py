@@ -214,11 +214,11 @@ def test_counts_that_are_none_are_named(path: Path, change: Callable[[Any], None
     assert read_scan(path, row=0).sinogram.isfinite().all()
 
 
-def test_zero_and_negative_counts_are_different_notes(path: Path) -> None:
-    changed(path, one_value("exchange/data", 0.0))
-    assert any("1 of 120 counts are zero" in note for note in read_scan(path, row=1).notes)
-    changed(path, one_value("exchange/data", -3.0))
-    assert any("1 of 120 counts are negative" in note for note in read_scan(path, row=1).notes)
+def test_zero_and_negative_counts_are_different_steps(path: Path) -> None:
+    for value, kind in ((0.0, "zero"), (-3.0, "negative")):
+        changed(path, one_value("exchange/data", value))
+        steps = read_scan(path, row=1).steps
+        assert any(step.name == f"{kind} counts" and "masked 1 of 120" in step.text for step in steps)
 
 
 def test_views_of_nothing_but_zeros_were_never_measured(path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.operators.phantom import disc_sinogram
 
 SHAPE = (24, 24)
 NOISE = 0.1
+STAGES = ["preprocess", "fit", "linearise", "evidence", "posterior"]
 QUICK = (
     "grid.size=24",
     "network.channels=[4, 4]",
@@ -179,6 +181,36 @@ def test_noise_may_differ_from_ray_to_ray() -> None:
     assert not torch.equal(uneven.image, dense().image)
 
 
+def test_masked_rays_neither_choose_nor_judge_nor_leave_a_trace() -> None:
+    """Whatever the values of masked rays are, the result is the same to the last bit."""
+    variance = torch.full((30, 26), NOISE**2)
+    variance[:, 11] = variance[4] = variance[9, 3] = 1e12
+    scan = disc_scan(noise_variance=variance)
+    clean = run(scan=scan)
+    assert (clean.calibration.n_rays, clean.calibration.n_angles) == (4 * 25 - (9 in _judging(clean)), 4)
+    assert 4 not in _judging(clean)
+    assert "variance_smooth" in clean.diagnostics  # views are held out as a whole still
+    spoiled = run(scan=replace(scan, sinogram=torch.where(scan.masked, 1e3, scan.sinogram)))
+    assert same(spoiled, clean)
+    assert spoiled.calibration.chi_square == clean.calibration.chi_square
+    assert torch.equal(spoiled.holdout_loss, clean.holdout_loss)
+
+
+def _judging(result: Reconstruction) -> set[int]:
+    angles = np.linspace(0, np.pi, 30, endpoint=False)
+    return {int(np.abs(angles - angle).argmin()) for angle in result.calibration.angles_rad}
+
+
+def test_broken_columns_that_are_named_are_masked_and_the_step_is_kept() -> None:
+    result = run("preprocessing.broken_columns=[3, 20]", "preprocessing.centre=12.5")
+    assert [step.name for step in result.provenance.steps] == ["named columns", "rotation axis"]
+    assert result.rays is not None
+    assert isinstance(result.rays.noise.variance, torch.Tensor)
+    assert (result.rays.noise.variance[:, [3, 20]] > 1e5 * result.rays.noise.variance[:, :3].max()).all()
+    assert result.rays.geometry.cor_index == 12.5
+    assert result.provenance.input_sha256 == disc_scan().sha256
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -258,7 +290,7 @@ def test_provenance_says_what_was_done() -> None:
     assert (provenance.scan_name, provenance.seed) == ("disc", 0)
     assert provenance.input_sha256 == disc_scan().sha256
     assert load_config(provenance.config) == load_config(overrides=QUICK)
-    assert list(provenance.stage_seconds) == ["fit", "linearise", "evidence", "posterior"]
+    assert list(provenance.stage_seconds) == STAGES
     assert provenance.start_time <= provenance.end_time
     assert {"ctuq", "torch"} <= set(provenance.versions)
 
@@ -276,7 +308,7 @@ def test_stages_are_told_in_order_and_to_their_end() -> None:
         assert all(math.isfinite(value) for value in info.values())
 
     reconstruct(disc_scan(), load_config(overrides=QUICK), on_step=on_step)
-    assert list(dict.fromkeys(stage for stage, _, _ in told)) == ["fit", "linearise", "evidence", "posterior"]
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == STAGES
     for stage in ("fit", "linearise", "posterior"):
         last = [(done, total) for name, done, total in told if name == stage][-1]
         assert last[0] == last[1]
@@ -297,7 +329,7 @@ def test_every_stage_begins_and_ends() -> None:
         load_config(overrides=[*QUICK, "evidence.max_evaluations=1000"]),  # the search ends before that
         on_step=lambda stage, done, total, _: told.setdefault(stage, []).append((done, total)),
     )
-    assert list(told) == ["fit", "linearise", "evidence", "posterior"]
+    assert list(told) == STAGES
     assert all(steps[0][0] == 0 and steps[-1][0] == steps[-1][1] for steps in told.values())
 
 

@@ -19,6 +19,7 @@ from silx.io.nxdata.parse import get_default
 from ctuq import result_file
 from ctuq.errors import CtuqError, InputError
 from ctuq.nexus import Field, Group, verify_tree, write_tree
+from ctuq.processing_step import ProcessingStep
 from ctuq.result_file import read_result
 from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
 from tests.ctuq.fake_results import START, fake_provenance, fake_reconstruction
@@ -67,7 +68,9 @@ def test_layout_units_and_axes_are_the_documented_ones(tmp_path: Path) -> None:
 
 
 def test_what_was_written_reads_back_whole(tmp_path: Path) -> None:
-    made = fake_reconstruction(provenance=fake_provenance(notes=("μ is low", "two"), scan_name="Loß <&> $x"))
+    steps = (ProcessingStep("dead columns", "masked 2", {"columns": (3, 4)}), ProcessingStep("axis", "μ", {"at": 2.5}))
+    provenance = replace(fake_provenance(notes=("μ is low", "two"), scan_name="Loß <&> $x"), steps=steps)
+    made = fake_reconstruction(provenance=provenance)
     found = read_result(made.save(tmp_path / "r.h5"))
     assert found.posterior is None
     assert found.provenance == made.provenance

@@ -258,3 +258,12 @@ def test_as_many_members_as_sets_of_rays_are_asked_for() -> None:
 def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         changed(**changes)
+
+
+def test_least_squares_is_tried_where_the_noise_of_every_ray_is_stated() -> None:
+    settings = FitSettings(tv_weights=(1.0, 2.0, 3.0))
+    assert settings.floors(noise_stated=False) == (0.02,)
+    assert settings.floors(noise_stated=True) == (0.02, math.inf)
+    assert settings.n_attempts(noise_stated=True) == 2 * settings.n_attempts(noise_stated=False) == 6
+    chosen = FitSettings(tv_weights=(1.0,), misfit_floors=(0.5,))
+    assert chosen.floors(noise_stated=True) == chosen.floors(noise_stated=False) == (0.5,)

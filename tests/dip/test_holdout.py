@@ -86,3 +86,30 @@ def test_too_few_rays_to_divide_are_refused() -> None:
 def test_more_than_half_of_the_views_are_not_held_out(n_members: int, fraction: float) -> None:
     with pytest.raises(ValueError, match="at most half of all, got 24 views: have fewer members"):
         hold_out((24, 5), fraction, n_members=n_members, generator=generator())
+
+
+@pytest.mark.parametrize("shape", [(40, 9), (10, 30)], ids=["views", "rays"])
+def test_masked_rays_neither_choose_nor_judge_nor_are_fitted(shape: tuple[int, int]) -> None:
+    masked = torch.rand(shape, generator=generator(5)) < 0.2
+    masked[[3, 7]] = True
+    held = hold_out(shape, 0.12, n_members=2, masked=masked, generator=generator(0))
+    for rays in (*held.chooses, held.judges, *held.fitted):
+        assert rays.any()
+        assert not (rays & masked).any()
+    assert (held.fitted | held.chooses | held.judges | masked).all()
+    assert held.whole_views == (shape[0] == 40)
+
+
+def test_masks_that_hide_nothing_change_nothing() -> None:
+    for shape in ((40, 9), (10, 30)):
+        plain = hold_out(shape, 0.12, generator=generator(0))
+        masked = hold_out(shape, 0.12, masked=torch.zeros(shape, dtype=torch.bool), generator=generator(0))
+        assert plain.chooses.equal(masked.chooses)
+        assert plain.judges.equal(masked.judges)
+
+
+def test_a_masked_ray_that_judges_is_refused() -> None:
+    rays = torch.zeros(3, 4, dtype=torch.bool)
+    rays[1, 2] = True
+    with pytest.raises(ValueError, match="some that are masked"):
+        Holdout(torch.zeros(1, 3, 4, dtype=torch.bool), rays, rays)
