@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ctuq import acquire_commands
+from ctuq.batch_command import batch
 from ctuq.check import check_scan
 from ctuq.doctor import diagnose
 from ctuq.errors import InputError
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(acquire_commands.app)
+app.command(epilog="Example: ctuq batch scans/ --out results --workers 2 --set grid.size=128")(batch)
 
 
 def _print_version(asked: bool) -> None:
