@@ -27,8 +27,10 @@ from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.preparation import available_memory
 from ctuq.run_lock import RunLock, remove_dead
+from ctuq.worker_process import Answer, Call, in_child
 
 Work = Callable[[Any], Iterable[SliceResult]]
+Perform = Callable[[Call], Answer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +87,16 @@ class Closing:
     page: Path
 
 
-def run_batch(request: BatchRequest, events: Events, *, work: Work = reconstruct_slices) -> Closing:
+def run_batch(
+    request: BatchRequest, events: Events, *, work: Work = reconstruct_slices, perform: Perform = in_child
+) -> Closing:
     """Do a batch, or what is left of it.
 
     Args:
         request: what was asked for.
         events: where to report to.
         work: what is done with a job in a worker; a function of a module.
+        perform: does a call of work; `in_child` keeps crashes and time limits in a process of its own.
 
     Raises:
         InputError: the request is wrong; found before anything is computed.
@@ -109,7 +114,7 @@ def run_batch(request: BatchRequest, events: Events, *, work: Work = reconstruct
     interrupted = False
     try:
         try:
-            _work_through(request, files, folder, run, work)
+            _work_through(request, files, folder, run, work, perform)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -117,7 +122,7 @@ def run_batch(request: BatchRequest, events: Events, *, work: Work = reconstruct
         return Closing(
             manifest.counts(wanted=True),
             folder.made,
-            tuple((one.label, reason) for one, reason in manifest.wanted("failed")),
+            _failures(manifest),
             tuple(f"{path}: {problem}" for path, problem in folder.problems.items()),
             time.monotonic() - began,
             interrupted,
@@ -128,8 +133,21 @@ def run_batch(request: BatchRequest, events: Events, *, work: Work = reconstruct
         manifest.close()
 
 
-def rehearse(request: BatchRequest, events: Events) -> list[tuple[Slice, ...]]:
-    """The jobs that `run_batch` would begin, in their order; nothing is written.
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a batch would do.
+
+    Args:
+        jobs: that would be begun, in their order.
+        failures: that would be left: label and reason.
+    """
+
+    jobs: tuple[tuple[Slice, ...], ...]
+    failures: tuple[tuple[str, str], ...]
+
+
+def rehearse(request: BatchRequest, events: Events, *, perform: Perform = in_child) -> Rehearsal:
+    """What `run_batch` would do; nothing is written.
 
     Raises:
         InputError: the request is wrong.
@@ -139,10 +157,15 @@ def rehearse(request: BatchRequest, events: Events) -> list[tuple[Slice, ...]]:
     with tempfile.TemporaryDirectory() as elsewhere:
         run = RunLock(Path(elsewhere))
         try:
-            return _planned(request, files, manifest, run, events)[0]
+            jobs, _ = _planned(request, files, manifest, run, events, perform)
+            return Rehearsal(tuple(jobs), _failures(manifest))
         finally:
             run.release()
             manifest.close()
+
+
+def _failures(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    return tuple((one.label, reason) for one, reason in manifest.wanted("failed"))
 
 
 def _require_out(out: Path, files: Sequence[Path]) -> None:
@@ -163,12 +186,14 @@ def _require_out(out: Path, files: Sequence[Path]) -> None:
 
 
 def _planned(
-    request: BatchRequest, files: Sequence[Path], manifest: Manifest, run: RunLock, events: Events
+    request: BatchRequest, files: Sequence[Path], manifest: Manifest, run: RunLock, events: Events, perform: Perform
 ) -> tuple[list[tuple[Slice, ...]], Needs]:
     """What is to be begun, and what the largest slice of the files takes; the manifest knows what is wanted."""
     wishes = request.wishes
     again = wishes.retry_failed or wishes.force
-    contents = look_at(files, manifest, run, n_workers=_n_processors(), again=again, on_step=events.step)
+    contents = look_at(
+        files, manifest, run, n_workers=_n_processors(), again=again, perform=perform, on_step=events.step
+    )
     manifest.want(enrol(manifest, contents, wishes))
     todo: dict[int, list[Slice]] = {}
     for block, one in manifest.open_blocks():
@@ -177,8 +202,10 @@ def _planned(
     return [tuple(block) for block in todo.values()][: request.limit], largest
 
 
-def _work_through(request: BatchRequest, files: Sequence[Path], folder: BatchFolder, run: RunLock, work: Work) -> None:
-    todo, largest = _planned(request, files, folder.manifest, run, folder.events)
+def _work_through(
+    request: BatchRequest, files: Sequence[Path], folder: BatchFolder, run: RunLock, work: Work, perform: Perform
+) -> None:
+    todo, largest = _planned(request, files, folder.manifest, run, folder.events, perform)
     folder.begin()
     if not todo:
         return
@@ -198,6 +225,7 @@ def _work_through(request: BatchRequest, files: Sequence[Path], folder: BatchFol
             overrides=request.overrides,
         ),
         connect=lambda: _connect(request, n_workers),
+        perform=perform,
         limits=Limits(
             slice_s=request.time_limit_s,
             jobs=request.limit,

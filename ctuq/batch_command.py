@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ctuq.batch import BatchRequest, Closing, rehearse, run_batch
-from ctuq.batch_job import Slice
+from ctuq.batch import BatchRequest, Closing, Rehearsal, rehearse, run_batch
 from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
 from ctuq.errors import InputError
@@ -135,12 +134,16 @@ def _parse_slurm(options: Sequence[str] | None, dask: str | None) -> dict[str, s
     return {name: value for name, _, value in pairs}
 
 
-def _say_rehearsed(jobs: Sequence[tuple[Slice, ...]], events: Events) -> None:
-    n_slices = sum(map(len, jobs))
-    lines = [f"  {job[0].label}{f' to {job[-1].row}' if len(job) > 1 else ''}: {job[0].source}" for job in jobs]
-    names = [[one.result for one in job] for job in jobs]
-    lines += [f"would do {n_slices} slices in {len(jobs)} jobs; nothing was written"]
-    events.said(lines, {"event": "dry-run", "jobs": names})
+def _say_rehearsed(found: Rehearsal, events: Events) -> None:
+    lines = [f"  {job[0].label}{f' to {job[-1].row}' if len(job) > 1 else ''}: {job[0].source}" for job in found.jobs]
+    lines += [f"  failed      {label}: {reason}" for label, reason in found.failures]
+    lines += [f"would do {sum(map(len, found.jobs))} slices in {len(found.jobs)} jobs; nothing was written"]
+    record = {
+        "event": "dry-run",
+        "jobs": [[one.result for one in job] for job in found.jobs],
+        "failures": [{"scan": label, "reason": reason} for label, reason in found.failures],
+    }
+    events.said(lines, record)
 
 
 def closing_lines(closing: Closing, out: Path) -> list[str]:

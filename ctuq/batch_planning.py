@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ctuq.preparation import estimate
 from ctuq.run_lock import RunLock, is_alive
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep
-from ctuq.worker_process import Answer, Call, in_child
+from ctuq.worker_process import Answer, Call
 from operators import ImageGrid, ParallelBeam
 
 _LOOK_S = 60.0  # for headers
@@ -65,7 +65,14 @@ class Wishes:
 
 
 def look_at(
-    files: Sequence[Path], manifest: Manifest, run: RunLock, *, n_workers: int, again: bool, on_step: OnStep
+    files: Sequence[Path],
+    manifest: Manifest,
+    run: RunLock,
+    *,
+    n_workers: int,
+    again: bool,
+    perform: Callable[[Call], Answer],
+    on_step: OnStep,
 ) -> dict[Path, Contents]:
     """What is in the files, read in worker processes, as a damaged one may crash its reader or hold it up.
 
@@ -75,6 +82,7 @@ def look_at(
         run: this one; stopped where an interruption comes meanwhile.
         n_workers: processes, at most.
         again: whether to look again at files that had a problem.
+        perform: does a call.
         on_step: told how many are done.
     """
     known = {path: manifest.files.known(path) for path in files}
@@ -83,7 +91,7 @@ def look_at(
     on_step("look", len(found), len(files), {})
     with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
         try:
-            futures = {executor.submit(in_child, _look_call(path, run.path, new[path][0])): path for path in new}
+            futures = {executor.submit(perform, _look_call(path, run.path, new[path][0])): path for path in new}
             for future in as_completed(futures):
                 path = futures[future]
                 found[path] = _contents(path, future)

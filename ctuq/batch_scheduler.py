@@ -85,9 +85,9 @@ class Scheduler:
             with self._connect() as workers:
                 try:
                     whole = self._drain(workers)
-                finally:
-                    if self._flying:
-                        self._abandon()
+                except BaseException:
+                    self._abandon()
+                    raise
             if whole:
                 break
         if self._full:
