@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ctuq.batch_job import SliceResult
-from ctuq.batch_manifest import Manifest
+from ctuq.batch_job import SliceResult, same_settings
+from ctuq.batch_manifest import Manifest, Record
 from ctuq.batch_page import write_batch_page
 from ctuq.errors import CtuqError
 from ctuq.events import Events
@@ -90,11 +90,7 @@ class BatchFolder:
         path = self.manifest.folder / f"{scan}.h5"
         try:
             with self.manifest.exclusive():
-                records = self.manifest.records(scan)
-                rows = [
-                    VolumeRow(one.slice.row, one.slice.row * one.slice.pitch_mm, one.slice.result, one.state)
-                    for one in records
-                ]
+                rows = _volume_rows(self.manifest.records(scan))
                 remove_parts([path])
                 if any(row.state == "done" for row in rows):
                     write_volume(path, rows)
@@ -109,3 +105,18 @@ class BatchFolder:
             self.problems[self.page] = str(error)
         self._paged = time.monotonic()
         self._page_took = self._paged - began
+
+
+def _volume_rows(records: Sequence[Record]) -> list[VolumeRow]:
+    """Rows that were made with other settings than the last one are none of the volume: images may differ in size."""
+    last = max(records, key=lambda record: record.ended or 0.0).slice.key
+    return [
+        VolumeRow(
+            one.slice.row,
+            one.slice.row * one.slice.pitch_mm,
+            one.slice.result,
+            one.state if same_settings(one.slice.key, last) else "made with other settings",
+            one.slice.key,
+        )
+        for one in records
+    ]

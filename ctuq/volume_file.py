@@ -29,12 +29,14 @@ class VolumeRow:
         z_mm: where it lies.
         part: its result file, relative to the master's folder.
         state: done, or why it is missing.
+        key: hash of what it was made from.
     """
 
     row: int
     z_mm: float
     part: str
     state: str
+    key: str = ""
 
 
 def write_volume(path: Path, rows: Sequence[VolumeRow]) -> bool:

@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -72,18 +73,30 @@ def through_dask(scans: Path, out: Path, reference: Path, options: argparse.Name
         words = ("--dask", cluster.scheduler_address)
         process = start(scans, out, *words)
         for _ in range(options.kills):
-            time.sleep(draw.uniform(4.0, 10.0))
+            _wait_for_work(process, out)
+            time.sleep(draw.uniform(1.0, 6.0))
             workers = [nanny.pid for nanny in cluster.workers.values() if nanny.pid is not None]
             if process.poll() is None and workers:
                 os.kill(draw.choice(workers), signal.SIGKILL)
                 victims.append("worker")
+        _wait_for_work(process, out)
+        in_flight = sum(row["state"] == "running" for row in rows_of(out))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             victims.append("run")
         process.wait()
         time.sleep(3)  # workers notice that nobody wants their work
         codes = [process.returncode, start(scans, out, *words, "--retry-failed").wait()]
-    return judged(out, reference) | {"exit_codes": codes, "killed": victims}
+    return judged(out, reference) | {
+        "exit_codes": codes,
+        "killed": victims,
+        "in_flight_when_the_run_was_killed": in_flight,
+    }
+
+
+def _wait_for_work(process: subprocess.Popen[bytes], out: Path) -> None:
+    while process.poll() is None and not any(row["state"] == "running" for row in rows_of(out)):
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

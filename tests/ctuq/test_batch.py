@@ -156,6 +156,17 @@ def test_some_rows_first_and_the_others_later(tmp_path: Path, out: Path) -> None
         assert file["entry/rows/row"][()].tolist() == [0, 1, 2, 3]
 
 
+def test_a_volume_has_no_rows_of_other_settings(tmp_path: Path, out: Path) -> None:
+    scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=3).parent
+    run(scans, out)
+    before = (out / "vol.h5").read_bytes()
+    run(scans, out, seed=1, force=True, rows=(0, 2))
+    with h5py.File(out / "vol.h5") as file:
+        assert file["entry/rows/state"].asstr()[()].tolist() == ["done", "done", "made with other settings"]
+    run(scans, out, seed=1, force=True)
+    assert (out / "vol.h5").read_bytes() != before, "images of other settings may have another size"
+
+
 def test_rows_that_a_scan_does_not_have_are_a_failure(scans: Path, out: Path) -> None:
     closing = run(scans, out, rows=(5, 7))
     assert len(closing.failures) == 3

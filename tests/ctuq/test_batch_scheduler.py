@@ -134,6 +134,35 @@ def test_a_pool_that_always_breaks_ends_the_run_which_can_go_on(batch: Batch) ->
     assert batch.states() == ["pending"] * 4
 
 
+class OneJob(Executor):
+    """Does one job, and is broken."""
+
+    def __init__(self) -> None:
+        self._left = 1
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self._left:
+            future.set_result(function(*args, **kwargs))
+        else:
+            future.set_exception(BrokenExecutor("a process died"))
+        self._left = 0
+        return future
+
+
+def test_pools_that_break_again_and_again_but_work_in_between_do_not_end_the_run(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, n_rows=8)
+
+    @contextmanager
+    def connect() -> Iterator[Workers]:
+        yield Workers(OneJob(), lambda: 2, 1)
+
+    batch.scheduler(quick, connect).run()
+    assert batch.states() == ["done"] * 8
+    batch.run.release()
+    batch.manifest.close()
+
+
 def test_a_killed_process_of_a_real_pool_breaks_it_and_the_run_goes_on(batch: Batch) -> None:
     """With `here`, the work is in the pool's own processes, and the first of them is killed from outside."""
     pools: list[ProcessPoolExecutor] = []
