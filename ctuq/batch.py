@@ -258,7 +258,7 @@ def _require_room(out: Path, n_slices: int, largest: Needs) -> None:
     needed, free = n_slices * largest.disk_bytes, shutil.disk_usage(out).free
     if needed > free:
         raise InputError(
-            f"expected up to {needed / 1e9:.1f} GB for {n_slices} results in {out}, but {free / 1e9:.1f} GB are free: "
+            f"expected up to {needed / 1e9:.3g} GB for {n_slices} results in {out}, but {free / 1e9:.3g} GB are free: "
             "make room, choose another --out, keep fewer samples (posterior.kept_samples), or do a part with --limit"
         )
 
