@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ctuq import acquire_commands
+from ctuq.batch_command import batch
 from ctuq.check import check_scan
 from ctuq.doctor import diagnose
 from ctuq.errors import InputError
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(acquire_commands.app)
 app.command(epilog="Example: ctuq simulate --out scan.h5 --phantom rectangles --photons 1000")(simulate)
+app.command(epilog="Example: ctuq batch scans/ --out results --workers 2 --set grid.size=128")(batch)
 
 
 def _print_version(asked: bool) -> None:

@@ -33,6 +33,9 @@ class Events(Protocol):
     def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:
         """Something to tell: lines for people, a record with the same content for programs."""
 
+    def noted(self, line: str, record: Mapping[str, object]) -> None:
+        """Something to tell while the work goes on; an empty line is for programs alone."""
+
     def finished(self, reconstruction: Reconstruction) -> None:
         """A reconstruction is done and its files are written."""
 
@@ -78,6 +81,11 @@ class TerminalEvents:
         self.close()
         for line in lines:
             typer.echo(line)
+
+    def noted(self, line: str, record: Mapping[str, object]) -> None:  # noqa: ARG002  for programs
+        """Print the line above the bars."""
+        if line:
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def finished(self, reconstruction: Reconstruction) -> None:
         """Print the short verdict."""
@@ -128,6 +136,10 @@ class JsonEvents:
         _emit({"event": "step", "stage": stage, "done": done, "total": total, "info": dict(info)})
 
     def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:  # noqa: ARG002  for people
+        """The record as an event."""
+        _emit(record)
+
+    def noted(self, line: str, record: Mapping[str, object]) -> None:  # noqa: ARG002  for people
         """The record as an event."""
         _emit(record)
 

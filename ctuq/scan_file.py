@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ctuq.processing_step import ProcessingStep
 from ctuq.remarks import Remarks
 from ctuq.scan import Scan
 from ctuq.scan_header import ScanHeader, ScanParts, header_of
-from ctuq.scan_source import CountRows, LineIntegralRows, ScanSource
+from ctuq.scan_source import CountRows, Rows, ScanSource
 from ctuq.source_choice import SourceChoice
 from ctuq.transmission import line_integrals
 
@@ -88,24 +89,62 @@ def read_scan(
         InputError: the file or the request is wrong; every problem of the file's headers is named at once.
     """
     with opened_scan(path, choice) as source:
-        header = source.header
-        n_rows = header.shape[1] if header.shape else 1
-        index = n_rows // 2 if row is None else row
+        shape = source.header.shape
+        index = (shape[1] if shape else 1) // 2 if row is None else row
         rows = source.rows(index, index + 1)
-    name = header.name if n_rows == 1 else f"{header.name} row {index}"
+    return _scan(source.header, rows, index, 0, size, pixel_mm)
+
+
+def read_scans(
+    path: str | Path, rows: Sequence[int], *, choice: SourceChoice = _FOUND_AS_IT_IS
+) -> Iterator[tuple[int, Scan | InputError]]:
+    """The scan of each detector row, or why there is none. Neighbouring rows are read at once, and held in memory.
+
+    Args:
+        path: as in `read_scan`.
+        rows: from 0, ascending.
+        choice: likewise.
+
+    Raises:
+        InputError: as `opened_scan`.
+    """
+    with opened_scan(path, choice) as source:
+        for _, run in itertools.groupby(enumerate(rows), key=lambda pair: pair[1] - pair[0]):
+            wanted = [row for _, row in run]
+            block = _rows_or_none(source, wanted[0], wanted[-1] + 1)
+            for row in wanted:
+                try:
+                    # Where a block cannot be read, single rows of it may be.
+                    part, at = (source.rows(row, row + 1), 0) if block is None else (block, row - wanted[0])
+                    scan: Scan | InputError = _scan(source.header, part, row, at, None, None)
+                except InputError as error:
+                    scan = error
+                yield row, scan
+
+
+def _rows_or_none(source: ScanSource, start: int, stop: int) -> Rows | None:
+    try:
+        return source.rows(start, stop)
+    except InputError:
+        return None
+
+
+def _scan(header: ScanHeader, rows: Rows, row: int, at: int, size: int | None, pixel_mm: float | None) -> Scan:
+    """The scan of detector row `row`, which is the `at`-th of `rows`."""
+    name = header.name if header.shape[1] == 1 else f"{header.name} row {row}"
     read = [ProcessingStep("reading", note) for note in header.notes]
     try:
-        values, variance, steps = _of_one_row(rows)
+        values, variance, steps = _of_one_row(rows, at)
         geometry = header.geometry(size, pixel_mm)
         return Scan(values, geometry, variance, name, file_name=header.path.name, steps=(*read, *steps))
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{header.path}: {error}") from error
 
 
-def _of_one_row(rows: CountRows | LineIntegralRows) -> tuple[Any, Any, tuple[ProcessingStep, ...]]:
+def _of_one_row(rows: Rows, at: int) -> tuple[Any, Any, tuple[ProcessingStep, ...]]:
     """Line integrals (angle, col), their variance, and what was done to them."""
     if isinstance(rows, CountRows):
-        found = line_integrals(rows.counts[:, 0], rows.flats[:, 0], rows.darks[:, 0])
+        found = line_integrals(rows.counts[:, at], rows.flats[:, at], rows.darks[:, at])
         return found.line_integrals, found.variance, found.notes
     variance = rows.noise_variance
-    return rows.values[:, 0], variance[:, 0] if isinstance(variance, np.ndarray) else variance, ()
+    return rows.values[:, at], variance[:, at] if isinstance(variance, np.ndarray) else variance, ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,8 +53,8 @@ def written_whole(path: Path, *, force: bool) -> Iterator[Path]:
         InputError: as `require_writable`, and when the folder refuses the file after all.
     """
     require_writable(path, force=force)
-    # The process id keeps two runs that write the same name out of each other's way.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Machine and process id keep two runs that write the same name out of each other's way.
+    part = path.with_name(f".{path.name}~{socket.gethostname()}-{os.getpid()}.part")
     try:
         try:
             part.touch()
@@ -68,6 +70,13 @@ def written_whole(path: Path, *, force: bool) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)  # also after KeyboardInterrupt; after the rename there is nothing to remove
+
+
+def remove_parts(paths: Iterable[Path]) -> None:
+    """Remove what killed processes left of these files. Only for who knows that nobody is writing them now."""
+    for path in paths:
+        for part in path.parent.glob(f".{glob.escape(path.name)}~*.part"):
+            part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,272 @@
+"""From scans on disk to slices in a manifest: what is to be done, what is done already, and what it will take."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ctuq.archive import Contents, Entry, look
+from ctuq.batch_job import Slice, same_settings, settings_key, slice_key
+from ctuq.batch_manifest import Manifest
+from ctuq.batch_names import assign_names
+from ctuq.config import Config
+from ctuq.errors import InputError
+from ctuq.known_files import stamp
+from ctuq.preparation import estimate
+from ctuq.run_lock import RunLock, is_alive
+from ctuq.scan import Scan
+from ctuq.stage_watch import OnStep
+from ctuq.worker_process import Answer, Call
+from operators import ImageGrid, ParallelBeam
+
+_LOOK_S = 60.0  # for headers
+_LOOK_BYTES_PER_S = 5e6  # and so much more for content, from a slow disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """Which slices are wanted, and what happens to those that exist.
+
+    Args:
+        config: resolved.
+        seed: of every random draw.
+        rows: [first, stop) of every scan; None: `scan.row` of the configuration, or all.
+        row_block: neighbouring rows that are claimed together.
+        shard: (i, n): only the i-th of n shares, from 1.
+        retry_failed: whether what failed is tried again.
+        force: whether what is done is done again, and files of other settings are replaced.
+    """
+
+    config: Config
+    seed: int = 0
+    rows: tuple[int, int] | None = None
+    row_block: int = 1
+    shard: tuple[int, int] = (1, 1)
+    retry_failed: bool = False
+    force: bool = False
+
+    @property
+    def settings(self) -> str:
+        """Hash of what every result is made with; which rows are wanted is none of it."""
+        config = self.config.model_copy(update={"scan": self.config.scan.model_copy(update={"row": None})})
+        return settings_key(config.as_json(), version=importlib.metadata.version("ctuq"), seed=self.seed)
+
+    def wanted_rows(self, n_rows: int) -> range:
+        """Those of them that a scan has."""
+        row = self.config.scan.row
+        first, stop = self.rows or ((0, n_rows) if row is None else (row, row + 1))
+        return range(first, min(stop, n_rows))
+
+
+def look_at(
+    files: Sequence[Path],
+    manifest: Manifest,
+    run: RunLock,
+    *,
+    n_workers: int,
+    again: bool,
+    perform: Callable[[Call], Answer],
+    on_step: OnStep,
+) -> dict[Path, Contents]:
+    """What is in the files, read in worker processes, as a damaged one may crash its reader or hold it up.
+
+    Args:
+        files: to look at.
+        manifest: remembers what was found in files that have not changed since.
+        run: this one; stopped where an interruption comes meanwhile.
+        n_workers: processes, at most.
+        again: whether to look again at files that had a problem.
+        perform: does a call.
+        on_step: told how many are done.
+    """
+    known = {path: manifest.files.known(path) for path in files}
+    found = {path: seen for path, seen in known.items() if seen and not (again and seen.problem)}
+    new = {path: stamp(path) for path in files if path not in found}
+    on_step("look", len(found), len(files), {})
+    with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
+        try:
+            futures = {executor.submit(perform, _look_call(path, run.path, new[path][0])): path for path in new}
+            for future in as_completed(futures):
+                path = futures[future]
+                found[path] = _contents(path, future)
+                manifest.files.remember(path, found[path], new[path])
+                on_step("look", len(found), len(files), {})
+        except BaseException:
+            run.stop()
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {path: found[path] for path in files}
+
+
+def _look_call(path: Path, lifeline: Path, size: int) -> Call:
+    return Call(work=look, argument=path, lifeline=lifeline, time_limit_s=_LOOK_S + size / _LOOK_BYTES_PER_S)
+
+
+def _contents(path: Path, future: Future[Answer]) -> Contents:
+    answer = future.result()
+    if answer.items:
+        contents: Contents = answer.items[0]
+        return contents
+    return Contents("", (), f"{path}: expected a file that can be read, but {answer.failure}: copy or write it again")
+
+
+def enrol(manifest: Manifest, found: Mapping[Path, Contents], wishes: Wishes) -> list[tuple[Slice, ...]]:
+    """Write all slices of the scans into the manifest.
+
+    Returns:
+        The blocks of this shard, in the order in which they are to be done, settled ones included.
+
+    Raises:
+        InputError: results of other settings, or files of other origin, are in the way, and `force` is not given.
+    """
+    with manifest.exclusive():
+        manifest.take_over(lambda owner: is_alive(manifest.folder / owner))
+        names = _names(manifest, found)
+        blocks: list[tuple[Slice, ...]] = []
+        refused: list[Slice] = []
+        for path, contents in found.items():
+            if contents.problem:
+                blocks.append(_unreadable(manifest, path, contents, names, wishes))
+            for entry in contents.entries:
+                slices = _slices(path, entry, contents.sha256, names[path, entry.name], wishes)
+                if not slices:
+                    blocks.append(_without_rows(manifest, path, entry, contents, names, wishes))
+                refused += [one for one in slices if not _place(manifest, one, wishes)]
+                blocks += _cut(slices, wishes.row_block)
+        if refused:
+            raise InputError(_refusal(manifest, refused))
+    return [block for block in blocks if _in_shard(block[0], wishes)]
+
+
+def _names(manifest: Manifest, found: Mapping[Path, Contents]) -> dict[tuple[Path, str], str]:
+    measurements = [
+        (path, name, len(contents.entries) > 1)
+        for path, contents in found.items()
+        for name in ([entry.name for entry in contents.entries] or [""])
+    ]
+    names = assign_names(measurements, manifest.files.names())
+    manifest.files.take_names((name, path, entry) for (path, entry), name in names.items())
+    return names
+
+
+def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) -> tuple[Slice, ...]:
+    return tuple(
+        Slice(
+            scan=name,
+            row=row,
+            source=path,
+            entry=entry.name,
+            n_rows=entry.n_rows,
+            pitch_mm=entry.pitch_mm,
+            key=slice_key(wishes.settings, sha256=sha256, entry=entry.name, row=row),
+        )
+        for row in wishes.wanted_rows(entry.n_rows)
+    )
+
+
+def _unreadable(
+    manifest: Manifest, path: Path, contents: Contents, names: Mapping[tuple[Path, str], str], wishes: Wishes
+) -> tuple[Slice, ...]:
+    """A file that no scan can be read from has one slice, which failed."""
+    return _failed(manifest, names[path, ""], path, "", contents.sha256, contents.problem, wishes)
+
+
+def _without_rows(
+    manifest: Manifest,
+    path: Path,
+    entry: Entry,
+    contents: Contents,
+    names: Mapping[tuple[Path, str], str],
+    wishes: Wishes,
+) -> tuple[Slice, ...]:
+    reason = f"{path}: expected rows below {entry.n_rows}, as the scan has, got none of those: choose other --rows"
+    return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, reason, wishes)
+
+
+def _failed(
+    manifest: Manifest, name: str, path: Path, entry: str, sha256: str, reason: str, wishes: Wishes
+) -> tuple[Slice, ...]:
+    key = slice_key(wishes.settings, sha256=sha256, entry=entry, row=-1)
+    one = Slice(scan=name, row=0, source=path, entry=entry, n_rows=1, pitch_mm=0.0, key=key)
+    manifest.put(one, "failed", reason)
+    return (one,)
+
+
+def _place(manifest: Manifest, one: Slice, wishes: Wishes) -> bool:
+    """Make a slice pending unless it stands as it should; False when what is in its place must not be replaced."""
+    state, key, owner = manifest.standing(one) or ("", "", "")
+    exists = (manifest.folder / one.result).exists()
+    other = bool(state) and not same_settings(key, one.key)
+    if state == "running" and is_alive(manifest.folder / owner):
+        return not other
+    if exists and not wishes.force and (other or not state) and state in ("", "done"):
+        return False
+    stands = key == one.key and not (
+        (state == "done" and (wishes.force or not exists))
+        or (state == "failed" and (wishes.force or wishes.retry_failed))
+    )
+    if not stands:
+        manifest.put(one, "pending")
+    return True
+
+
+def _refusal(manifest: Manifest, refused: Sequence[Slice]) -> str:
+    first = manifest.folder / refused[0].result
+    return (
+        f"expected a folder for results of these settings, but {len(refused)} of its files, such as {first}, were made "
+        "with another configuration, seed or version of ctuq, or by something else: choose another --out, or --force "
+        "to replace them"
+    )
+
+
+def _cut(slices: Sequence[Slice], row_block: int) -> Iterator[tuple[Slice, ...]]:
+    """Blocks begin at multiples of their length, whichever rows are wanted, so that shards cut alike."""
+    blocks: dict[int, list[Slice]] = {}
+    for one in slices:
+        blocks.setdefault(one.row // row_block, []).append(one)
+    return map(tuple, blocks.values())
+
+
+def _in_shard(first: Slice, wishes: Wishes) -> bool:
+    """By hash, so that a shard's share does not depend on what else is in the list."""
+    index, count = wishes.shard
+    # The scan and where the block begins; the row alone would send all scans of one row to one shard.
+    digest = settings_key({}, version=f"{first.scan}:{first.row // wishes.row_block}", seed=0)
+    return int(digest, 16) % count == index - 1
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the largest slice takes.
+
+    Args:
+        memory_bytes: of its worker.
+        disk_bytes: of its files, at most.
+    """
+
+    memory_bytes: int
+    disk_bytes: int
+
+
+def needs(entries: Iterable[Entry], config: Config) -> Needs:
+    """What the largest slice of these takes, from shapes alone; zeros where none can be told."""
+    memory = disk = 0
+    for n_views, n_detectors in {(entry.n_views, entry.n_detectors) for entry in entries}:
+        angles = np.linspace(0, np.pi, n_views, endpoint=False)
+        geometry = ParallelBeam(grid=ImageGrid(shape=(1, 1), pixel_mm=1e-9), angles_rad=angles, n_detectors=n_detectors)
+        stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry)
+        try:
+            cost = estimate(stand_in, config)
+        except (InputError, ValueError, ZeroDivisionError):  # its slices will say what is wrong with them
+            continue
+        memory = max(memory, cost.memory_bytes)
+        size = config.grid.size or n_detectors // (config.scan.detector_bin or 1)
+        # Image, deviation, its error and samples in float32; covariances of rays; picture and report.
+        disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 24 * cost.n_rays + 3_000_000)
+    return Needs(memory, disk)

@@ -1,0 +1,288 @@
+"""A batch from scans to a folder of results, with work that computes nothing and is done in this process."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ctuq.batch import Closing, rehearse, run_batch
+from ctuq.batch_database import open_database
+from ctuq.batch_manifest import Manifest
+from ctuq.config import load_config
+from ctuq.errors import CtuqError, InputError
+from ctuq.run_lock import RunLock
+from tests.ctuq.fake_batch import Silent, fail_odd, files, here, interrupted, quick, request, write_scan
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    for number in range(3):
+        write_scan(tmp_path / "in" / f"scan{number}.h5", value=number + 1.0)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def run(scans: Path, out: Path, *, work: Any = quick, **changes: Any) -> Closing:
+    return run_batch(request(scans, out, **changes), Silent(), work=work, perform=here)
+
+
+def done(out: Path) -> Counter[str]:
+    path = out.with_name("done.txt")
+    return Counter(path.read_text().split("\n")[:-1] if path.exists() else [])
+
+
+def test_every_scan_gets_a_result_and_the_folder_a_page(scans: Path, out: Path) -> None:
+    closing = run(scans, out)
+    assert files(out) == ["index.html", "manifest.sqlite", "scan0.h5", "scan1.h5", "scan2.h5"]
+    assert (closing.made, closing.failures, closing.interrupted) == (3, (), False)
+    assert closing.counts == {"pending": 0, "running": 0, "done": 3, "failed": 0}
+
+
+def test_what_is_done_is_not_done_again(scans: Path, out: Path) -> None:
+    run(scans, out)
+    write_scan(scans / "scan9.h5", value=9.0)
+    assert run(scans, out).made == 1
+    assert run(scans, out).made == 0
+    assert set(done(out).values()) == {1}
+
+
+def test_a_result_that_was_deleted_is_made_again(scans: Path, out: Path) -> None:
+    run(scans, out)
+    (out / "scan1.h5").unlink()
+    assert run(scans, out).made == 1
+    assert (out / "scan1.h5").exists()
+
+
+def test_a_scan_whose_content_changed_is_done_again(scans: Path, out: Path) -> None:
+    run(scans, out)
+    write_scan(scans / "scan1.h5", value=17.0)
+    assert run(scans, out).made == 1
+    assert done(out) == {"scan0": 1, "scan1": 2, "scan2": 1}
+
+
+def test_a_scan_that_was_only_touched_or_copied_back_is_not(scans: Path, out: Path) -> None:
+    run(scans, out)
+    copy = scans / "copy"
+    shutil.copy(scans / "scan1.h5", copy)
+    copy.replace(scans / "scan1.h5")
+    assert run(scans, out).made == 0
+
+
+def test_force_does_everything_again(scans: Path, out: Path) -> None:
+    run(scans, out)
+    assert run(scans, out, force=True).made == 3
+
+
+def test_results_of_other_settings_are_not_replaced_without_force(scans: Path, out: Path) -> None:
+    run(scans, out)
+    other = load_config({"fit": {"steps": 7}})
+    for changes in ({"config": other}, {"seed": 1}):
+        with pytest.raises(InputError, match=r"3 of its files, such as .*--force"):
+            run(scans, out, **changes)
+    assert run(scans, out).made == 0, "the refusal left the manifest as it was"
+    assert run(scans, out, config=other, force=True).made == 3
+    assert run(scans, out, config=other).made == 0
+
+
+def test_an_interrupted_forced_run_goes_on_without_force(scans: Path, out: Path) -> None:
+    other = load_config({"fit": {"steps": 7}})
+    run(scans, out)
+    assert run(scans, out, config=other, force=True, limit=1).made == 1
+    assert run(scans, out, config=other).made == 2
+
+
+def test_a_file_that_something_else_wrote_is_not_replaced(scans: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "scan1.h5").write_text("mine")
+    with pytest.raises(InputError, match="1 of its files"):
+        run(scans, out)
+    assert (out / "scan1.h5").read_text() == "mine"
+
+
+def test_what_failed_is_left_until_it_is_asked_for(tmp_path: Path, out: Path) -> None:
+    scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=4).parent
+    closing = run(scans, out, work=fail_odd)
+    assert closing.failures == (("vol row 1", "odd"), ("vol row 3", "odd"))
+    assert run(scans, out).made == 0
+    assert run(scans, out, retry_failed=True).made == 2
+    assert run(scans, out, retry_failed=True).failures == ()
+
+
+def test_a_damaged_file_is_a_failure_that_stops_nobody(scans: Path, out: Path) -> None:
+    (scans / "bad.h5").write_bytes((scans / "scan0.h5").read_bytes()[:700])
+    closing = run(scans, out)
+    ((label, reason),) = closing.failures
+    assert label == "bad"
+    assert "cut short" in reason
+    assert closing.made == 3
+    assert not (out / "bad.h5").exists()
+    write_scan(scans / "bad.h5", value=5.0)
+    assert run(scans, out).made == 1
+
+
+def test_a_volume_is_parts_and_a_master_whose_missing_rows_are_nan(tmp_path: Path, out: Path) -> None:
+    scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=4).parent
+    run(scans, out, work=fail_odd, row_block=3)
+    with h5py.File(out / "vol.h5") as file:
+        stack = file["entry/data/data"]
+        assert stack.shape == (4, 2, 3)
+        assert np.array_equal(stack[:, 0, 0], [0, np.nan, 2, np.nan], equal_nan=True)
+        assert file["entry/data/z"][()].tolist() == [0, 0.5, 1, 1.5]
+        assert file["entry/rows/state"].asstr()[()].tolist() == ["done", "failed", "done", "failed"]
+    run(scans, out, retry_failed=True)
+    moved = out.rename(tmp_path / "moved")
+    with h5py.File(moved / "vol.h5") as file:
+        assert file["entry/data/data"][:, 0, 0].tolist() == [0, 1, 2, 3]
+        assert not any(source.file_name.startswith("/") for source in file["entry/data/data"].virtual_sources())
+
+
+def test_some_rows_first_and_the_others_later(tmp_path: Path, out: Path) -> None:
+    scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=4).parent
+    assert run(scans, out, rows=(1, 3)).made == 2
+    with h5py.File(out / "vol.h5") as file:
+        assert file["entry/rows/row"][()].tolist() == [1, 2]
+    assert run(scans, out).made == 2
+    with h5py.File(out / "vol.h5") as file:
+        assert file["entry/rows/row"][()].tolist() == [0, 1, 2, 3]
+
+
+def test_a_volume_has_no_rows_of_other_settings(tmp_path: Path, out: Path) -> None:
+    scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=3).parent
+    run(scans, out)
+    before = (out / "vol.h5").read_bytes()
+    run(scans, out, seed=1, force=True, rows=(0, 2))
+    with h5py.File(out / "vol.h5") as file:
+        assert file["entry/rows/state"].asstr()[()].tolist() == ["done", "done", "made with other settings"]
+    run(scans, out, seed=1, force=True)
+    assert (out / "vol.h5").read_bytes() != before, "images of other settings may have another size"
+
+
+def test_rows_that_a_scan_does_not_have_are_a_failure(scans: Path, out: Path) -> None:
+    closing = run(scans, out, rows=(5, 7))
+    assert len(closing.failures) == 3
+    assert "expected rows below 1" in closing.failures[0][1]
+
+
+def test_shards_share_the_work_and_nothing_is_done_twice(tmp_path: Path, out: Path) -> None:
+    for number in range(12):
+        write_scan(tmp_path / "in" / f"scan{number}.h5", value=number + 1.0)
+    write_scan(tmp_path / "in" / "vol.h5", n_rows=12)
+    made = [run(tmp_path / "in", out, shard=(index, 3)).made for index in (1, 2, 3)]
+    assert sum(made) == 24
+    assert min(made) > 0
+    assert len(done(out)) == 24
+    assert set(done(out).values()) == {1}
+    assert (out / "vol.h5").exists()
+
+
+def test_a_limit_leaves_the_rest_for_the_next_run(scans: Path, out: Path) -> None:
+    closing = run(scans, out, limit=2)
+    assert (closing.made, closing.counts["pending"]) == (2, 1)
+    assert run(scans, out, limit=2).made == 1
+
+
+def test_a_rehearsal_writes_nothing(scans: Path, out: Path) -> None:
+    (scans / "bad.h5").write_text("no")
+    found = rehearse(request(scans, out), Silent(), perform=here)
+    assert [job[0].label for job in found.jobs] == ["scan0", "scan1", "scan2"]
+    assert [label for label, _ in found.failures] == ["bad"]
+    assert not out.exists()
+    run(scans, out, limit=1)
+    before = {name: (out / name).read_bytes() for name in files(out)}
+    assert len(rehearse(request(scans, out), Silent(), perform=here).jobs) == 2
+    assert before == {name: (out / name).read_bytes() for name in files(out)}
+
+
+def test_an_interruption_is_a_closing_and_the_next_run_goes_on(
+    scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = run(scans, out, work=interrupted)
+    assert closing.interrupted
+    assert closing.counts["running"] == 0
+    assert [name for name in files(out) if name.startswith(".")] == []
+    assert run(scans, out).made == 3 - closing.made
+    assert set(done(out).values()) == {1}
+
+
+def test_slices_of_a_dead_run_are_taken_over_and_those_of_a_living_one_are_not(scans: Path, out: Path) -> None:
+    run(scans, out, limit=1)
+    other = RunLock(out)
+    manifest = Manifest(out, open_database(out))
+    manifest.want(
+        [(one,) for one, _ in [(one.slice, 0) for name in manifest.scans() for one in manifest.records(name)]]
+    )
+    (claimed,) = manifest.claim(other.name, lambda _: True)
+    closing = run(scans, out)
+    assert (closing.made, closing.counts["running"]) == (1, 1)
+    other.release()
+    assert run(scans, out).made == 1
+    assert done(out)[claimed.label] == 1
+    manifest.close()
+
+
+def test_a_full_disk_is_said_before_anything_is_computed(
+    scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(scans)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(InputError, match=r"expected up to 0.0\d+ GB for 3 results"):
+        run(scans, out)
+    assert not done(out)
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_the_rest(
+    scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(scans)
+    free = iter([usage.free, usage.free])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free, 1000)))
+    with pytest.raises(CtuqError, match="all but full"):
+        run(scans, out)
+    monkeypatch.undo()
+    assert len(done(out)) == 1
+    assert run(scans, out).made == 2
+
+
+@pytest.mark.parametrize("where", ["inside", "file", "nowhere", "missing"])
+def test_a_wrong_folder_is_refused(scans: Path, tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").touch()
+    out = {"inside": scans, "file": tmp_path / "file", "nowhere": tmp_path / "a" / "b", "missing": tmp_path / "out"}[
+        where
+    ]
+    source = tmp_path / "nothing" if where == "missing" else scans
+    with pytest.raises(InputError, match="expected"):
+        run(source, out)
+
+
+def test_two_files_of_one_name_have_results_of_their_own(tmp_path: Path, out: Path) -> None:
+    one, other = (write_scan(tmp_path / name / "scan.h5", value=value) for name, value in (("mon", 1.0), ("tue", 2.0)))
+    both = request(one.parent, out)
+    both = type(both)(**(vars(both) | {"scans": (other, one)}))
+    run_batch(both, Silent(), work=quick, perform=here)
+    assert [name for name in files(out) if name.endswith(".h5")] == ["scan-mon.h5", "scan-tue.h5"]
+
+
+def test_a_manifest_that_is_none_is_refused(scans: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "manifest.sqlite").write_text(
+        "a list of scans that somebody kept by hand, long enough to be no database" * 20
+    )
+    with pytest.raises(InputError, match="got a file that is none"):
+        run(scans, out)
+
+
+def test_the_bar_counts_what_is_settled(scans: Path, out: Path) -> None:
+    events = Silent()
+    run_batch(request(scans, out), events, work=quick, perform=here)
+    assert [step for step in events.steps if step[0] == "batch"] == [("batch", n, 3) for n in range(4)]
+    assert [note["scan"] for note in events.notes] == ["scan0", "scan1", "scan2"]
