@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ctuq.beware import beware
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
-from ctuq.network_input import network_input
 from ctuq.preparation import prepare, require_feasible
 from ctuq.preprocessing import preprocess
+from ctuq.problem import Problem, fit_networks, pose
 from ctuq.processing_step import ProcessingStep
 from ctuq.rays import Rays
 from ctuq.reconstruction import Provenance, Reconstruction
@@ -27,24 +23,20 @@ from ctuq.stage_watch import OnStep, StageWatch
 from dip import (
     Calibration,
     Fit,
-    Holdout,
     Learned,
     NetworkJacobian,
     Posterior,
     RayModel,
     Samples,
-    UNet,
     VarianceEstimate,
     calibrate,
-    fit,
-    hold_out,
     learn,
     linearise,
     predictive_factor,
     tangent_kernel,
     temperature,
 )
-from operators import GaussianNoise, RayTransform
+from operators import GaussianNoise
 
 _LINEARISATION_DRAWS = 8  # their median scatters by a percent or so, a block's variance let loose by a tenth
 _LIBRARIES = ("ctuq", "torch", "numpy", "scipy", "astra-toolbox", "h5py")
@@ -77,9 +69,9 @@ def reconstruct(
     require_feasible(scan, config)
     with watch.stage("preprocess"):
         given, scan = scan, preprocess(scan, config.preprocessing, on_step=watch.step)
-    problem = _pose(prepare(scan, config), config, seed, device)
+    problem = pose(prepare(scan, config), config, seed, device)
     with watch.stage("fit"):
-        found = _fit(problem, config, watch)
+        found = fit_networks(problem, config, watch)
     with watch.stage("linearise"):
         model = _linearise(problem, found, config, watch)
     try:
@@ -96,33 +88,6 @@ def reconstruct(
     return _assemble(problem, found, learned, result, config, provenance)
 
 
-def fitted_image(
-    scan: Scan, config: Config | None = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
-) -> Tensor:
-    """The image alone, (row, col) in 1/mm: that of `reconstruct` without its error bars, in a fraction of the time.
-
-    Args and errors are those of `reconstruct`.
-    """
-    config = config or Config()
-    problem = _pose(prepare(scan, config), config, seed, device)
-    image: Tensor = _fit(problem, config, StageWatch(on_step)).full_image.cpu() * problem.scale
-    return image
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """The scan in dimensionless units: images divided by `scale` (1/mm)."""
-
-    scan: Scan
-    transform: RayTransform
-    data: Tensor  # (angle, detector), mm
-    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1, huge for masked rays
-    scale: float
-    inputs: Tensor  # (members, 1, 1, row, col): filtered back-projections of what each member is fitted to
-    holdout: Holdout
-    seeds: Callable[[str], torch.Generator]
-
-
 @dataclass(frozen=True)
 class _Result:
     posterior: Posterior
@@ -133,73 +98,7 @@ class _Result:
     linearisation_error: float | None
 
 
-def _generators(scan_name: str, seed: int) -> Callable[[str], torch.Generator]:
-    """One stream of random numbers for each purpose, so that drawing more for one changes no other."""
-
-    def generator(purpose: str) -> torch.Generator:
-        digest = hashlib.sha256(f"{seed}:{scan_name}:{purpose}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-
-    return generator
-
-
-def _pose(scan: Scan, config: Config, seed: int, device: str) -> _Problem:
-    seeds = _generators(scan.name, seed)
-    try:
-        holdout = hold_out(
-            scan.geometry.sinogram_shape,
-            config.holdout.fraction,
-            n_members=config.fit.members,
-            masked=scan.masked,
-            generator=seeds("holdout"),
-        )
-    except ValueError as error:
-        raise InputError(f"{error} (holdout.fraction, fit.members)") from error
-    inputs = torch.stack([network_input(scan.geometry, scan.sinogram, fitted) for fitted in holdout.fitted])
-    scale = config.grid.largest_attenuation or float(np.quantile(inputs[0].abs().cpu().numpy(), 0.99)) or 1.0
-    noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
-    if isinstance(scan.noise_variance, Tensor):
-        noise = scan.noise_variance.double().cpu() * float(scan.noise_variance.double().reciprocal().mean())
-    return _Problem(
-        scan,
-        RayTransform(scan.geometry),
-        (scan.sinogram / scale).to(device),
-        noise.to(device),
-        scale,
-        (inputs / scale)[:, None, None].float().to(device),
-        Holdout(holdout.chooses.to(device), holdout.judges.to(device), holdout.masked.to(device)),
-        seeds,
-    )
-
-
-def _fit(problem: _Problem, config: Config, watch: StageWatch) -> Fit:
-    # The first member is the one that a fit of one would have.
-    purposes = ["network", *(f"network {number}" for number in range(1, config.fit.members))]
-    members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
-
-    def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
-        watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
-
-    return fit(
-        members,
-        problem.inputs,
-        problem.transform,
-        problem.data,
-        precision=_precision(problem),
-        holdout=problem.holdout,
-        settings=config.fit,
-        on_step=on_step,
-    )
-
-
-def _precision(problem: _Problem) -> Tensor | None:
-    """Relative, of every ray, (angle, detector); None where none is stated."""
-    if not isinstance(problem.scan.noise_variance, Tensor):
-        return None
-    return torch.where(problem.holdout.masked, 0.0, problem.relative_noise.reciprocal())
-
-
-def _linearise(problem: _Problem, found: Fit, config: Config, watch: StageWatch) -> RayModel:
+def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) -> RayModel:
     batch, floor = config.posterior.batch, config.prior.slope_floor
     jacobians = [
         NetworkJacobian(network, start, batch=batch, slope_floor=floor)
@@ -220,7 +119,7 @@ def _linearise(problem: _Problem, found: Fit, config: Config, watch: StageWatch)
     )
 
 
-def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch) -> tuple[Learned, float]:
+def _learn(problem: Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch) -> tuple[Learned, float]:
     """Variances of all terms, and the factor by which the choosing rays then scaled them."""
     learned = learn(
         model,
@@ -237,7 +136,7 @@ def _learn(problem: _Problem, found: Fit, model: RayModel, config: Config, watch
 
 
 def _infer(
-    problem: _Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: StageWatch
+    problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: StageWatch
 ) -> _Result:
     """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
     judges = problem.holdout.judges.reshape(-1)
@@ -268,7 +167,7 @@ def _infer(
 
 
 def _assemble(
-    problem: _Problem, found: Fit, learned: Learned, result: _Result, config: Config, provenance: Provenance
+    problem: Problem, found: Fit, learned: Learned, result: _Result, config: Config, provenance: Provenance
 ) -> Reconstruction:
     scale = problem.scale
     std = result.estimate.variance.sqrt()

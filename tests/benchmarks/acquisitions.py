@@ -12,7 +12,7 @@ import ctuq
 from ctuq.config import Config
 from ctuq.likeness import psnr
 from ctuq.planning import CRITERIA
-from ctuq.reconstruct import fitted_image
+from ctuq.problem import fitted_image
 from design import Candidates, CandidateViews, GreedySelection
 from tests.benchmarks.gaussian_design import gaussian_design
 

@@ -12,6 +12,7 @@ import torch
 from ctuq import preparation, report
 from ctuq.config import load_config
 from ctuq.errors import InputError
+from ctuq.problem import fitted_image
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
@@ -67,6 +68,12 @@ def run(*overrides: str, scan: Scan | None = None, seed: int = 0) -> Reconstruct
 @functools.cache
 def dense() -> Reconstruction:
     return run()
+
+
+@pytest.mark.parametrize("overrides", [(), KERNEL, ("preprocessing.centre=12",)], ids=["default", "kernel", "centre"])
+def test_the_image_alone_is_that_of_the_reconstruction(overrides: tuple[str, ...]) -> None:
+    image = fitted_image(disc_scan(), load_config(overrides=[*QUICK, *overrides]))
+    torch.testing.assert_close(image, run(*overrides).image)
 
 
 def same(first: Reconstruction, second: Reconstruction) -> bool:
