@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,15 @@ from design import Candidates, CandidateViews, GreedySelection
 from tests.benchmarks.gaussian_design import gaussian_design
 
 N_DRAWS = 1000
+
+
+class PlannedPoint(NamedTuple):
+    """An image on the way, and what was planned from it."""
+
+    psnr_db: float
+    rms_std: float  # root mean square of the deviations, 1/mm
+    promised_std: float  # of the same once the next views are measured
+    views: list[int]  # the next ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +53,16 @@ class Acquisition:
         """Of the image from these views, dB."""
         return self._psnr(fitted_image(self._measured(views), self.config, seed=self.seed))
 
-    def planned(self, views: Sequence[int], n_more: int) -> tuple[float, list[int]]:
-        """The same, and the next views as ctuq plans them."""
+    def planned(self, views: Sequence[int], n_more: int) -> PlannedPoint:
+        """The same with error bars, and the next views as ctuq plans them."""
         found = ctuq.reconstruct(self._measured(views), self.config, seed=self.seed)
         angles = self.scan.geometry.angles_rad
         plan = ctuq.plan(found, candidates=angles, n_angles=n_more, criterion=self.criterion, seed=self.seed)
         where = {angle: view for view, angle in enumerate(angles)}
-        return self._psnr(found.image), [where[angle] for angle in plan.angles_rad.tolist()]
+        rms_std = float(found.std.double().square().mean().sqrt())
+        following = [where[angle] for angle in plan.angles_rad.tolist()]
+        # Draws and map estimate the same deviation; its promised fall is carried over to the map's.
+        return PlannedPoint(self._psnr(found.image), rms_std, rms_std * float(1 - plan.promised_fall[-1]), following)
 
     def by_field(self, views: Sequence[int], n_more: int, lengths: tuple[float, ...]) -> list[int]:
         """The next views by the same rule under a Gaussian field."""

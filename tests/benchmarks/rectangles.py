@@ -84,18 +84,19 @@ def _run(acquisition: Acquisition, name: str, equidistant_db: Mapping[str, float
     goal = max(equidistant_db.values())
     views = equidistant(angles, PILOTS, PILOTS)
     curve: dict[str, float] = {}
+    stds: dict[str, tuple[float, float]] = {}
     while True:
-        may_stop = len(views) >= _FIRST_STOP
+        n_views, may_stop = len(views), len(views) >= _FIRST_STOP
         if name != "planned" or may_stop:
-            reached = acquisition.psnr(views)
-        if may_stop and (len(views) >= MOST or reached >= goal):
-            return {"views": views, "psnr_db": {**curve, str(len(views)): reached}}
+            curve[str(n_views)] = acquisition.psnr(views)
+        if may_stop and (n_views >= MOST or curve[str(n_views)] >= goal):
+            return {"views": views, "psnr_db": curve, "std_now_and_promised": stds}
         if name == "planned":
-            reached, following = acquisition.planned(views, EVERY)
+            point = acquisition.planned(views, EVERY)
+            curve[str(n_views)], stds[str(n_views)] = point.psnr_db, (point.rms_std, point.promised_std)
+            views = views + point.views
         else:
-            following = acquisition.by_field(views, EVERY, FIELDS[name])
-        curve[str(len(views))] = reached
-        views = views + following
+            views = views + acquisition.by_field(views, EVERY, FIELDS[name])
 
 
 def _images(size: int) -> dict[str, Any]:

@@ -83,12 +83,16 @@ def _run(acquisition: Acquisition, order: str) -> dict[str, Any]:
     views = golden(angles, MOST) if order == "golden" else equidistant(angles, PILOTS, MOST)
     if order != "planned":
         return {"views": views, "psnr_db": {str(n): acquisition.psnr(views[:n]) for n in POINTS}}
-    views, curve = views[:PILOTS], {}
+    views = views[:PILOTS]
+    curve: dict[str, float] = {}
+    stds: dict[str, tuple[float, float]] = {}
     while len(views) < MOST:
-        curve[str(len(views))], following = acquisition.planned(views, EVERY)
-        views = views + following
+        point = acquisition.planned(views, EVERY)
+        n_views = str(len(views))
+        curve[n_views], stds[n_views] = point.psnr_db, (point.rms_std, point.promised_std)
+        views = views + point.views
     curve[str(MOST)] = acquisition.psnr(views)
-    return {"views": views, "psnr_db": curve}
+    return {"views": views, "psnr_db": curve, "std_now_and_promised": stds}
 
 
 def _curves(size: int) -> dict[str, Any]:
