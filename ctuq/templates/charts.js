@@ -3,6 +3,7 @@
 const FIRST = "#2f86d6";
 const SECOND = "#d9782d";
 const BAND = "rgba(47, 134, 214, .28)";
+const LOOK = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // a finger that drags scrolls the page
 const CLEAR = "rgba(0,0,0,0)";
 const CONFIG = { displayModeBar: false, responsive: true, showTips: false };
 
@@ -13,7 +14,7 @@ function axis(title, more = {}) {
 function layout(x, y, more = {}) {
   return {
     paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, font: { family: "system-ui, sans-serif", size: 12 },
-    margin: { l: 50, r: 12, t: 30, b: 42 }, xaxis: x, yaxis: y, dragmode: "zoom",
+    margin: { l: 50, r: 12, t: 30, b: 42 }, xaxis: x, yaxis: y, dragmode: LOOK,
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", bgcolor: CLEAR },
     hoverlabel: { bgcolor: "#1b1f24", bordercolor: "#1b1f24", font: { color: "#ffffff" } }, ...more,
   };

@@ -2,7 +2,7 @@
 
 const MARK = "#19d3f3";
 const GREY = [[0, "#000000"], [1, "#ffffff"]];
-const DRAW_MODES = { look: "zoom", line: "drawline", disc: "drawcircle", rectangle: "drawrect" };
+const DRAW_MODES = { look: LOOK, line: "drawline", disc: "drawcircle", rectangle: "drawrect" };
 
 class Maps {
   constructor(field, numbers, { onPoint, onDrawn }) {
@@ -49,6 +49,7 @@ class Maps {
 
   listen(place) {
     place.on("plotly_hover", ({ points: [point] }) => this.pointAt(...point.pointNumber, place));
+    place.on("plotly_click", ({ points: [point] }) => this.pointAt(...point.pointNumber, place)); // a finger does not hover
     place.on("plotly_unhover", () => this.places.forEach((other) => other !== place && Plotly.Fx.unhover(other)));
     place.on("plotly_relayout", (change) => this.follow(place, change));
     place.addEventListener("keydown", (event) => this.move(event));

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -39,9 +39,12 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = False) -> Opened:
+def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = False, touch: bool = False) -> Opened:
     """The page once everything on it is drawn."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+    scheme: Literal["dark", "light"] = "dark" if dark else "light"
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=touch, is_mobile=touch
+    )
     found = Opened(page)
     page.on("console", lambda message: found.complaints.append(message.text))
     page.on("pageerror", lambda error: found.complaints.append(str(error)))

@@ -166,6 +166,14 @@ def test_enlarging_one_view_enlarges_all(report: Opened) -> None:
     report.page.click("#whole")
 
 
+def test_a_finger_reads_a_pixel(browser: Browser, tmp_path: Path, made: Reconstruction) -> None:
+    found = opened(browser, made.report(tmp_path / "r.html"), width=400, touch=True)
+    found.page.locator("#image").scroll_into_view_if_needed()
+    found.page.touchscreen.tap(*centre_of(found, "image"))
+    found.page.wait_for_selector("#pixel:has-text('± ')")
+    assert found.complaints == []
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_the_screen(
