@@ -267,6 +267,6 @@ def needs(entries: Iterable[Entry], config: Config) -> Needs:
             continue
         memory = max(memory, cost.memory_bytes)
         size = config.grid.size or n_detectors // (config.scan.detector_bin or 1)
-        # Image, deviation, its error and samples in float32; covariances of rays; picture and report.
-        disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 24 * cost.n_rays + 3_000_000)
+        # Image, deviation, its error and samples in float32; rays and their covariances; picture and report.
+        disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 28 * cost.n_rays + 9_000_000)
     return Needs(memory, disk)

@@ -1,18 +1,15 @@
-"""Drawing on matplotlib axes, for picture and report alike. Objects only: no pyplot, no state to leave behind."""
+"""Drawing on matplotlib axes. Objects only: no pyplot, no state to leave behind."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
-from ctuq.reconstruction import Reconstruction
-from dip.calibration import Calibration
 from operators import ImageGrid
 
 IMAGE_COLOURS = "gray"
@@ -112,52 +109,6 @@ def draw_colour_bar(axes: Axes, values: NDArray[Any], *, label: str, inks: Inks 
     bar.ax.yaxis.get_offset_text().set_color(inks.text)
 
 
-def draw_coverage(axes: Axes, calibration: Calibration, inks: Inks = ON_WHITE) -> None:
-    """Share of held-out rays inside each interval against the share that belongs there."""
-    nominal, observed = 100 * calibration.nominal.cpu().numpy(), 100 * calibration.observed.cpu().numpy()
-    axes.plot([0, 100], [0, 100], color=inks.rule, linestyle="--", label="as it should be")
-    axes.plot(nominal, observed, color=inks.first, marker="o", markersize=3, label="held-out rays")
-    axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
-    axes.set_xlabel("interval (% of a Gaussian)")
-    axes.set_ylabel("held-out rays inside (%)")
-    _legend(axes, inks, place="upper left")
-    ink_axes(axes, inks)
-
-
-def draw_scores(axes: Axes, calibration: Calibration, inks: Inks = ON_WHITE) -> None:
-    """Histogram of the z-scores of held-out rays against the normal density; what lies beyond 5 is put at 5."""
-    z = calibration.z.cpu().numpy()
-    z = np.clip(z[np.isfinite(z)], -5, 5)
-    if z.size:
-        axes.hist(z, bins=np.linspace(-5, 5, 41).tolist(), density=True, color=inks.first, alpha=0.45, label="held-out")
-    x = np.linspace(-5, 5, 201)
-    axes.plot(x, np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi), color=inks.second, label="N(0, 1)")
-    axes.set(xlim=(-5, 5))
-    axes.set_xlabel("(measured − predicted) / standard deviation")
-    axes.set_ylabel("density")
-    _legend(axes, inks, place="upper right")
-    ink_axes(axes, inks)
-
-
-def draw_fit(axes: Axes, reconstruction: Reconstruction, inks: Inks = ON_WHITE) -> None:
-    """Loss by step on fitted rays and on held-out ones, and the step that was chosen (diagnostic `chosen_step`)."""
-    steps = reconstruction.fit_steps.cpu().numpy()
-    fitted, held_out = reconstruction.fit_loss.cpu().numpy(), reconstruction.holdout_loss.cpu().numpy()
-    axes.plot(steps, fitted, color=inks.second, label="fitted rays")
-    axes.plot(steps, held_out, color=inks.first, label="held-out rays")
-    if "chosen_step" in reconstruction.diagnostics:
-        chosen = reconstruction.diagnostics["chosen_step"]
-        axes.axvline(chosen, color=inks.text, linestyle=":", label=f"chosen: step {chosen:.0f}")
-    losses = np.concatenate([fitted, held_out])
-    losses = losses[np.isfinite(losses)]
-    if losses.size and losses.min() > 0:
-        axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, labelcolor=inks.text, fontsize="small")
-    ink_axes(axes, inks)
-
-
 def ink_axes(axes: Axes, inks: Inks) -> None:
     """Give frame, ticks and labels their colours, and let the page shine through."""
     axes.set_facecolor("none")
@@ -166,7 +117,3 @@ def ink_axes(axes: Axes, inks: Inks) -> None:
     axes.tick_params(which="both", colors=inks.rule, labelcolor=inks.text)
     for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
         text.set_color(inks.text)
-
-
-def _legend(axes: Axes, inks: Inks, *, place: Literal["upper left", "upper right"]) -> None:
-    axes.legend(loc=place, frameon=False, labelcolor=inks.text, fontsize="small")

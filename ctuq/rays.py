@@ -1,4 +1,4 @@
-"""The rays behind a reconstruction: where they run and how noisy they are, as planning and later readers need it."""
+"""The rays behind a reconstruction: where they run, how noisy they are and what was measured along them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from operators import FanBeam, GaussianNoise, Geometry, ImageGrid, ParallelBeam
 from operators.geometry import AngleInput
@@ -21,10 +22,13 @@ class Rays:
         geometry: after thinning and binning, on the image's grid.
         noise: of line integrals, dimensionless²: the variance of each ray (angle, detector) float64, and the covariance
             that rays of one view share, if they share any. Scaled as the posterior is.
+        sinogram: (angle, detector) float32, the line integrals that were reconstructed; None when read from an older
+            file, which has none.
     """
 
     geometry: Geometry
     noise: GaussianNoise
+    sinogram: Tensor | None = None
 
 
 def geometry_attributes(geometry: Geometry) -> dict[str, str | float]:

@@ -1,7 +1,7 @@
 """What goes where in a result file: a reconstruction as a NeXus tree (NXtomoproc).
 
 /entry/data (data, data_errors in 1/mm; z, y, x in mm, y falling as row 0 is the top), /entry/uncertainty,
-/entry/samples, /entry/calibration, /entry/rays (geometry and noise of the rays as reconstructed), and
+/entry/samples, /entry/calibration, /entry/rays (geometry, noise and line integrals of the rays as reconstructed), and
 /entry/reconstruction with its parameters, configuration and steps of preprocessing (JSON), diagnostics, seconds by
 stage and the fit's curve.
 Angles are in degrees here, in radians in memory.
@@ -110,6 +110,8 @@ def _rays(rays: Rays) -> Group:
         "angle_deg": Field(degrees_of(rays.geometry.angles_rad), {"units": "degree"}),
         "noise_variance": Field(_array(torch.as_tensor(rays.noise.variance, dtype=torch.float64))),
     }
+    if rays.sinogram is not None:
+        members["sinogram"] = Field(_array(rays.sinogram), {"long_name": "line integrals as reconstructed"})
     if rays.noise.view_covariance is not None:
         members["view_covariance"] = Field(_array(rays.noise.view_covariance.double()))
     return Group("NXcollection", members, geometry_attributes(rays.geometry))

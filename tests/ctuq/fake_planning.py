@@ -97,7 +97,7 @@ def gaussian_reconstruction(
         made,
         std=posterior.variance().variance.sqrt().float(),
         samples=draws.float(),
-        rays=Rays(geometry, noise),
+        rays=Rays(geometry, noise, scan.sinogram.float()),
         posterior=posterior,
         provenance=replace(
             fake_provenance(scan_name=scan.name), input_path=scan.file_name, config=(config or Config()).as_json()

@@ -215,6 +215,8 @@ def test_broken_columns_that_are_named_are_masked_and_the_step_is_kept() -> None
     assert isinstance(result.rays.noise.variance, torch.Tensor)
     assert (result.rays.noise.variance[:, [3, 20]] > 1e5 * result.rays.noise.variance[:, :3].max()).all()
     assert result.rays.geometry.cor_index == 12.5
+    assert result.rays.sinogram is not None
+    assert result.rays.sinogram.shape == result.rays.geometry.sinogram_shape
     assert result.provenance.input_sha256 == disc_scan().sha256
 
 

@@ -88,7 +88,7 @@ def test_what_was_written_reads_back_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fan", [False, True])
 @pytest.mark.parametrize("smooth", [False, True])
-def test_rays_read_back_with_geometry_and_noise(fan: bool, smooth: bool, tmp_path: Path) -> None:
+def test_rays_read_back_with_geometry_noise_and_line_integrals(fan: bool, smooth: bool, tmp_path: Path) -> None:
     made = gaussian_reconstruction(scan_of((0, 33.3, 120), fan=fan), smooth=smooth)
     found = read_result(made.save(tmp_path / "r.h5"))
     assert made.rays is not None
@@ -97,6 +97,9 @@ def test_rays_read_back_with_geometry_and_noise(fan: bool, smooth: bool, tmp_pat
     assert theirs.angles_rad == pytest.approx(ours.angles_rad, abs=1e-13)
     assert replace(theirs, angles_rad=ours.angles_rad) == ours
     assert torch.equal(torch.as_tensor(found.rays.noise.variance), torch.as_tensor(made.rays.noise.variance))
+    assert found.rays.sinogram is not None
+    assert made.rays.sinogram is not None
+    assert torch.equal(found.rays.sinogram, made.rays.sinogram)
     shared = made.rays.noise.view_covariance
     if shared is None:
         assert found.rays.noise.view_covariance is None

@@ -1,0 +1,200 @@
+"""The report in headless Chromium: it asks for nothing, and what it shows are the numbers of the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from ctuq.reconstruction import Reconstruction
+from ctuq.region import RegionMean, region_by_samples
+from ctuq.region_mask import region_mask
+from tests.ctuq.browser import Opened, chromium, needs_browser, opened
+from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
+from tests.ctuq.fake_results import fake_reconstruction
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def made() -> Reconstruction:
+    return fake_reconstruction(n_samples=5)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def report(browser: Browser, made: Reconstruction, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    return opened(browser, made.report(tmp_path_factory.mktemp("report") / "r.html"))
+
+
+def read(report: Opened, place: str) -> str:
+    return report.page.inner_text(f"#{place}")
+
+
+def set_field(report: Opened, name: str, text: str) -> None:
+    report.page.fill(f"#{name}", text)
+    report.page.press(f"#{name}", "Enter")
+    report.page.wait_for_timeout(200)
+
+
+def centre_of(report: Opened, place: str, share: tuple[float, float] = (0.5, 0.5)) -> tuple[float, float]:
+    """A point of a map on the screen, by its share of the axes' width and height."""
+    box = report.page.locator(f"#{place} .nsewdrag").bounding_box()
+    assert box is not None
+    return box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"]
+
+
+def test_the_page_asks_for_nothing_and_complains_of_nothing(report: Opened) -> None:
+    assert report.complaints == []
+    assert [url for url in report.requests if not url.startswith(("data:", "blob:"))] == [report.page.url]
+
+
+def test_pointing_at_a_pixel_reads_the_numbers_of_the_file(report: Opened, made: Reconstruction) -> None:
+    report.page.locator("#image").scroll_into_view_if_needed()
+    report.page.mouse.move(*centre_of(report, "image", (0.3, 0.4)))
+    report.page.wait_for_timeout(300)
+    text = read(report, "pixel")
+    value, std, x, y = (float(n) for n in re.findall(r"-?[\d.]+(?:e-?\d+)?", re.sub(r"\(\d[\d.]* %\)|1/mm", "", text)))
+    row = int(torch.argmin((made.grid.y_mm() - y).abs()))
+    col = int(torch.argmin((made.grid.x_mm() - x).abs()))
+    assert (row, col) == (int(0.4 * 24), int(0.3 * 32))
+    assert std == pytest.approx(float(made.std[row, col]), rel=0.05)
+    assert value == pytest.approx(float(made.image[row, col]), abs=0.1 * std)
+    assert f"{made.grid.x_mm()[col]:.2f}" in text
+    # The other views point at the same pixel.
+    assert report.page.locator(".hoverlayer .hovertext").count() == 4
+
+
+def test_arrow_keys_walk_over_the_pixels(report: Opened, made: Reconstruction) -> None:
+    report.page.mouse.move(0, 0)
+    report.page.focus("#deviation")
+    before = read(report, "pixel")
+    report.page.keyboard.press("ArrowRight")
+    report.page.keyboard.press("Shift+ArrowDown")
+    assert re.search(r"at \(-?[\d.]+, -?[\d.]+\) mm", read(report, "pixel"))
+    assert read(report, "pixel") != before
+
+
+def test_a_profile_holds_the_pixels_of_the_file_with_their_95_percent_band(
+    report: Opened, made: Reconstruction
+) -> None:
+    x, y = made.grid.x_mm(), made.grid.y_mm()
+    set_field(report, "line", f"{x[0]},{y[9]},{x[-1]},{y[9]}")
+    low, high, image = report.page.evaluate("document.getElementById('profile').data.slice(0, 3).map((t) => [...t.y])")
+    row, std = made.image[9], made.std[9]
+    torch.testing.assert_close(torch.tensor(image), row, atol=2e-6, rtol=0)
+    torch.testing.assert_close(torch.tensor(low), row - 1.96 * std, atol=5e-6, rtol=0)
+    torch.testing.assert_close(torch.tensor(high), row + 1.96 * std, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["disc:0,0,4", "disc:2,-1,2.2", "rectangle:-5,-3,4,2.5", "rectangle:-0.2,-0.2,0.4,0.4"]
+)
+def test_a_region_is_what_the_samples_say_of_it(report: Opened, made: Reconstruction, text: str) -> None:
+    set_field(report, "region", text)
+    expected = region_by_samples(made.image, made.samples, region_mask(text, made.grid))
+    n_pixels = int(region_mask(text, made.grid).sum())
+    found, n_found = told_region(read(report, "region-mean"))
+    assert n_found == n_pixels
+    assert found.std == pytest.approx(expected.std, rel=0.08)  # two digits, and samples in steps
+    assert found.mean == pytest.approx(expected.mean, abs=0.08 * expected.std)
+    assert "by 5 samples, which know it to 32 %" in read(report, "region-mean")
+
+
+def told_region(text: str) -> tuple[RegionMean, int]:
+    match = re.match(r"(-?[\d.]+) ± ([\d.]+) 1/mm over ([\d,]+) pixels", text)
+    assert match, text
+    return RegionMean(float(match[1]), float(match[2]), 0.0), int(match[3].replace(",", ""))
+
+
+def test_no_region_is_said_so(report: Opened) -> None:
+    for text, words in (("ring:1,2,3", "expected disc:"), ("disc:0,0", "expected disc:"), ("disc:99,0,1", "no pixel")):
+        set_field(report, "region", text)
+        assert words in read(report, "region-mean")
+
+
+@pytest.mark.parametrize("mode", ["line", "disc", "rectangle"])
+def test_what_is_drawn_becomes_text(report: Opened, mode: str) -> None:
+    report.page.check(f"input[value={mode}]")
+    report.page.locator("#deviation").scroll_into_view_if_needed()
+    report.page.wait_for_timeout(300)
+    report.page.mouse.move(*centre_of(report, "deviation", (0.25, 0.25)))
+    report.page.mouse.down()
+    report.page.mouse.move(*centre_of(report, "deviation", (0.5, 0.5)), steps=4)
+    report.page.mouse.move(*centre_of(report, "deviation", (0.75, 0.5)), steps=4)
+    report.page.mouse.up()
+    report.page.wait_for_timeout(300)
+    text = report.page.input_value("#line" if mode == "line" else "#region")
+    numbers = [float(number) for number in text.split(":")[-1].split(",")]
+    # The image is 19.2 mm by 14.4 mm: from a quarter of both to three quarters across and half down.
+    expected = {"line": [-4.8, 3.6, 4.8, 0.0], "rectangle": [-4.8, 0.0, 4.8, 3.6], "disc": None}[mode]
+    if expected is not None:
+        assert numbers == pytest.approx(expected, abs=0.15)
+    assert text.startswith("disc:") or mode != "disc"
+    report.page.check("input[value=look]")
+
+
+def test_samples_are_flipped_through(report: Opened, made: Reconstruction) -> None:
+    report.page.focus("#sample-number")
+    report.page.keyboard.press("ArrowRight")
+    report.page.wait_for_timeout(300)
+    assert read(report, "sample-label") == "2 of 5"
+    shown = report.page.evaluate("document.getElementById('sample').data[0].z.map((row) => [...row])")
+    gap = (torch.tensor(shown) - made.samples[1]).abs() / made.std
+    assert float(gap.max()) < 0.07  # half a step of an eighth of a deviation
+
+
+def test_enlarging_one_view_enlarges_all(report: Opened) -> None:
+    report.page.evaluate("Plotly.relayout('image', {'xaxis.range[0]': -3, 'xaxis.range[1]': 3})")
+    report.page.wait_for_timeout(300)
+    ranges = report.page.evaluate(
+        "['image', 'deviation', 'sample'].map((n) => document.getElementById(n).layout.xaxis.range)"
+    )
+    assert ranges[0] == ranges[1] == ranges[2]
+    report.page.click("#whole")
+
+
+def test_a_finger_reads_a_pixel(browser: Browser, tmp_path: Path, made: Reconstruction) -> None:
+    found = opened(browser, made.report(tmp_path / "r.html"), width=400, touch=True)
+    found.page.locator("#image").scroll_into_view_if_needed()
+    found.page.touchscreen.tap(*centre_of(found, "image"))
+    found.page.wait_for_selector("#pixel:has-text('± ')")
+    assert found.complaints == []
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_wider_than_the_screen(
+    browser: Browser, tmp_path: Path, made: Reconstruction, width: int, dark: bool
+) -> None:
+    found = opened(browser, made.report(tmp_path / "r.html"), width=width, dark=dark)
+    assert found.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert found.complaints == []
+
+
+def test_a_result_without_samples_or_rays_is_drawn_too(browser: Browser, tmp_path: Path) -> None:
+    found = opened(browser, fake_reconstruction(n_samples=0).report(tmp_path / "r.html"))
+    assert found.complaints == []
+    assert "no samples to tell its deviation by" in read(found, "region-mean")
+    assert found.page.locator("#sinogram").count() == 0
+
+
+def test_the_sinogram_is_that_of_the_scan(browser: Browser, tmp_path: Path) -> None:
+    scan = scan_of(range(0, 180, 15))
+    found = opened(browser, gaussian_reconstruction(scan).report(tmp_path / "r.html"))
+    assert found.complaints == []
+    shown = found.page.evaluate("document.getElementById('sinogram').data[0].z.map((row) => [...row])")
+    step = float(scan.sinogram.max() - scan.sinogram.min()) / 254
+    torch.testing.assert_close(torch.tensor(shown), scan.sinogram.float(), atol=step, rtol=0)
