@@ -94,7 +94,7 @@ def _read(frames: Frames | None, start: int, stop: int) -> Array:
 
 
 def _count_problems(rows: CountRows) -> list[str]:
-    """What no correction can mend. Single zero or negative counts are the correction's to clip."""
+    """What no correction can mend, wherever it is; zeros are judged row by row (see `ctuq.missing_counts`)."""
     problems = []
     for name, frames in (("projections", rows.counts), ("flats", rows.flats), ("darks", rows.darks)):
         for kind, bad in (("NaN", np.isnan), ("infinite", np.isinf)):
@@ -104,11 +104,4 @@ def _count_problems(rows: CountRows) -> list[str]:
                     f"expected finite counts in the {name}, got {n_bad} {kind} of {frames.size}: mask or interpolate "
                     f"them, or drop those frames, before ctuq reads them"
                 )
-    for name, frames in (("views", rows.counts), ("flats", rows.flats)):
-        empty = np.atleast_1d(~frames.any(axis=(1, 2)))
-        if empty.any():
-            problems.append(
-                f"expected counts in all {name}, got {int(empty.sum())} of {len(empty)} with nothing but zeros (the "
-                f"first is {int(empty.argmax())}): was the file never finished? Mark them invalid, or leave them out"
-            )
     return problems

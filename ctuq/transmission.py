@@ -30,6 +30,7 @@ from ctuq.broken_columns import BrokenColumns, broken_columns
 from ctuq.errors import InputError
 from ctuq.expected_counts import expected_counts
 from ctuq.masked_rays import MASKED_VARIANCE, interpolated_rows
+from ctuq.missing_counts import require_counts
 from ctuq.processing_step import ProcessingStep
 
 Array = NDArray[np.float64]
@@ -70,17 +71,20 @@ def line_integrals(
             depend on it for few photons only.
 
     Raises:
-        InputError: shapes that do not belong together, no usable flats, or not one usable count.
+        InputError: shapes that do not belong together, no usable flats, views or flats with nothing but zeros, or not
+            one usable count.
     """
     if not counts_per_photon > 0:
         raise InputError(f"expected a positive number of counts per photon, got {counts_per_photon}: give 1 if unknown")
     photons = _array(counts, "counts") / counts_per_photon
     if photons.ndim != 2 or not photons.size:
         raise InputError(f"expected counts (angle, column), got shape {photons.shape}: give one detector row")
+    require_counts(photons, "views")
     flat, dark = (
         _Frames.of(values, name, photons.shape[1], counts_per_photon)
         for values, name in ((flats, "flats"), (darks, "darks"))
     )
+    require_counts(flat.values, "flats")
     open_beam = flat.mean - dark.mean
     broken = broken_columns(photons, open_beam, dark.mean)
     signal = photons - dark.mean
