@@ -53,7 +53,7 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     size, factor = _size_and_bin(scan, config)
     n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
     n_rays = n_views * (scan.geometry.n_detectors // factor)
-    cost = Cost(config, n_rays, size, noise_stated=isinstance(scan.noise_variance, torch.Tensor))
+    cost = Cost(config, n_rays, size, noise_stated=scan.noise_stated)
     problems = _conflicts(config, size)
     available = available_memory()
     if cost.memory_bytes > available:
