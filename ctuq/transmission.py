@@ -60,8 +60,9 @@ def line_integrals(
 ) -> Transmission:
     """Correct one detector row by flats and darks, take the logarithm, and say how noisy every ray is.
 
-    Rays whose count is NaN, below the dark or zero have no logarithm: they are counted, each kind for itself, masked
-    and given a huge variance. So are columns found dead, hot or stuck.
+    Rays whose count is NaN or infinite, below the dark or zero have no logarithm: they are counted, each kind for
+    itself, masked and given a huge variance. So are columns found dead, hot or stuck. NaN of flats and darks are left
+    out of their mean.
 
     Args:
         counts: (angle, col).
@@ -71,8 +72,7 @@ def line_integrals(
             depend on it for few photons only.
 
     Raises:
-        InputError: shapes that do not belong together, no usable flats, views or flats with nothing but zeros, or not
-            one usable count.
+        InputError: shapes that do not belong together, not one usable count, or as `require_counts`.
     """
     if not counts_per_photon > 0:
         raise InputError(f"expected a positive number of counts per photon, got {counts_per_photon}: give 1 if unknown")
@@ -85,6 +85,7 @@ def line_integrals(
         for values, name in ((flats, "flats"), (darks, "darks"))
     )
     require_counts(flat.values, "flats")
+    require_counts(dark.values, "darks", may_be_zero=True)
     open_beam = flat.mean - dark.mean
     broken = broken_columns(photons, open_beam, dark.mean)
     signal = photons - dark.mean
@@ -116,7 +117,7 @@ def line_integrals(
 
 @dataclass(frozen=True, eq=False)
 class _Frames:
-    """Flats or darks, (frame, col) in photons; one number counts as exact."""
+    """Flats or darks, (frame, col) in photons, NaN where there is no count; one number counts as exact."""
 
     values: Array
     exact: bool
@@ -132,14 +133,12 @@ class _Frames:
                 f"expected {name} (frame, column) of the counts' {n_columns} columns, or one number, got shape "
                 f"{np.shape(values)}: take the same detector row of them"
             )
-        usable = frames[np.isfinite(frames).all(axis=1)]
-        if not len(usable):
-            raise InputError(f"expected {name} without NaN, got none of {len(frames)} frames: leave those frames out")
-        return cls(usable, exact=False)
+        return cls(frames, exact=False)
 
     @property
     def mean(self) -> Array:
-        return self.values.mean(axis=0)  # type: ignore[no-any-return]
+        """(col,), NaN where no frame has a count."""
+        return np.where(self._known.any(axis=0), np.nansum(self.values, axis=0) / self._n_known, np.nan)
 
     def scatter(self, good: Mask) -> float:
         """Variance of a single frame, photons²: seen, or of photons if there is one frame; 0 for an exact number."""
@@ -147,23 +146,34 @@ class _Frames:
             return 0.0
         if len(self.values) == 1:
             return float(np.maximum(self.mean[good], 0).mean())
-        return float(self.values[:, good].var(axis=0, ddof=1).mean())
+        squares = np.nansum((self.values[:, good] - self.mean[good]) ** 2)
+        return float(squares / np.maximum((self._n_known[good] - 1).sum(), 1))
 
     def error_of_mean(self, variance: Array) -> Array:
         """Variance of the mean frame, where a single one has `variance`."""
-        return np.zeros_like(variance) if self.exact else variance / len(self.values)
+        return np.zeros_like(variance) if self.exact else variance / self._n_known
+
+    @property
+    def _known(self) -> Mask:
+        return ~np.isnan(self.values)
+
+    @property
+    def _n_known(self) -> Array:
+        """(col,), 1 where there is none."""
+        return np.maximum(self._known.sum(axis=0), 1.0)
 
 
 def _array(values: ArrayLike, name: str) -> Array:
     try:
-        return np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"expected {name} as numbers, got {type(values).__name__} ({error})") from error
+    return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan))
 
 
 def _unusable(photons: Array, signal: Array) -> dict[str, Mask]:
     """Rays without a logarithm, by why."""
-    missing = ~np.isfinite(signal)
+    missing = np.isnan(signal)
     zero = ~missing & ((photons == 0) | (signal == 0))
     return {"nan": missing, "zero": zero, "negative": ~missing & ~zero & (signal < 0)}
 
