@@ -78,7 +78,16 @@ def test_small_angles_without_a_unit_are_not_guessed(path: Path) -> None:
         file["exchange/theta"][...] = np.arange(12) * 0.3
         del file["exchange/theta"].attrs["units"]
 
-    assert "look like radians" in find_problems(changed(path, change))[0]
+    assert "look like radians: none exceeds 3.3" in find_problems(changed(path, change))[0]
+
+
+@pytest.mark.parametrize("last", [5.0, np.pi])
+def test_a_narrow_arc_in_degrees_is_believed_and_said(path: Path, last: float) -> None:
+    degrees = np.linspace(0, last, 12)
+    header = inspect(changed(path, lambda file: file["exchange/theta"].__setitem__(..., degrees)))
+    assert header.problems == ()
+    assert header.theta_deg == pytest.approx(degrees)
+    assert any("taken as degrees, as is said" in note for note in header.notes)
 
 
 @pytest.mark.parametrize("shape", ["stack", "frame", "value", "array of one"])

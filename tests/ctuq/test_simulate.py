@@ -141,3 +141,8 @@ def test_pictures_that_are_none_are_refused(tmp_path: Path, values: object) -> N
     np.save(tmp_path / "a.npy", np.array(values))
     with pytest.raises(InputError, match=r"a\.npy"):
         phantom(str(tmp_path / "a.npy"), 16, rng=rng())
+
+
+def test_a_narrow_arc_is_read_back(tmp_path: Path) -> None:
+    assert simulate(tmp_path / "arc.h5", "--arc", "5", "--noise", "0.02") == 0
+    assert find_problems(tmp_path / "arc.h5") == []

@@ -94,10 +94,6 @@ BAD: dict[str, tuple[Callable[[Any], None], list[str]]] = {
     "closed circle": (replaced(THETA, np.arange(13) * 30.0), ["expected 12 angles", "got 13", "drop the last angle"]),
     "angles of axis 2": (replaced(THETA, np.arange(10) * 30.0), ["got 10", "axis 2", "move it to the front"]),
     "NaN angle": (replaced(THETA, WITH_NAN), ["expected finite angles", "got 1 NaN or infinite (the first at view 3)"]),
-    "look like radians": (
-        replaced(THETA, np.radians(np.arange(12) * 30.0)),
-        ["theta in degrees", "12 angles that look like radians: none exceeds 5.76", "numpy.degrees"],
-    ),
     "unknown unit": (attribute("units", "turns", THETA), ["in degrees or radians, got its attribute units = 'turns'"]),
     "counts": (attribute("units", "counts", DATA), ["frames of the open beam", "got no flats", "--flats", "-log("]),
     "no unit": (attribute("units", None, DATA), ["units='line_integral' or 'counts' on exchange/data, got 'none'"]),
