@@ -145,6 +145,6 @@ def _of_one_row(rows: Rows, at: int) -> tuple[Any, Any, tuple[ProcessingStep, ..
     """Line integrals (angle, col), their variance, and what was done to them."""
     if isinstance(rows, CountRows):
         found = line_integrals(rows.counts[:, at], rows.flats[:, at], rows.darks[:, at])
-        return found.line_integrals, found.variance, found.notes
+        return found.line_integrals, found.variance, found.steps
     variance = rows.noise_variance
     return rows.values[:, at], variance[:, at] if isinstance(variance, np.ndarray) else variance, ()

@@ -14,7 +14,7 @@ part is shared by all views of a column.
 
 What a column's views share is in the variance of every single ray, so whitened residuals have variance 1; but those of
 one column are correlated, and a likelihood of independent rays does not know it. A mean over V views cannot be better
-than 1/(photons in all flats), which images show as rings. The notes say when that exceeds what V independent rays
+than 1/(photons in all flats), which images show as rings. The steps say when that exceeds what V independent rays
 leave: when all flats together hold fewer photons than all views of a column.
 """
 
@@ -47,12 +47,12 @@ class Transmission:
     Args:
         line_integrals: (angle, col) float64, dimensionless; masked rays are interpolated along their view.
         variance: (angle, col) float64, of each; huge for masked rays.
-        notes: what was done and found, with the numbers.
+        steps: what was done and found, with the numbers.
     """
 
     line_integrals: Array
     variance: Array
-    notes: tuple[ProcessingStep, ...]
+    steps: tuple[ProcessingStep, ...]
 
 
 def line_integrals(
@@ -106,13 +106,13 @@ def line_integrals(
         shared = shared + (1 / expected - 1 / open_beam) ** 2 * dark.error_of_mean(dark_variance)
     variance = np.where(masked, 1.0, own + shared)
     variance[masked] = MASKED_VARIANCE / (1 / variance[~masked]).mean()
-    notes = (
+    steps = (
         _correction(flat, dark, open_beam[~broken.any]),
         *_found(broken),
         *_masked(unusable, broken.any),
         _noise(expected, own, shared, masked),
     )
-    return Transmission(interpolated_rows(values, ~masked), variance, notes)
+    return Transmission(interpolated_rows(values, ~masked), variance, steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ class _Frames:
 
     def error_of_mean(self, variance: Array) -> Array:
         """Variance of the mean frame, where a single one has `variance`."""
-        return np.zeros_like(variance) if self.exact else variance / self._n_known
+        return np.asarray(np.zeros_like(variance) if self.exact else variance / self._n_known)
 
     @property
     def _known(self) -> Mask:
@@ -160,7 +160,7 @@ class _Frames:
     @property
     def _n_known(self) -> Array:
         """(col,), 1 where there is none."""
-        return np.maximum(self._known.sum(axis=0), 1.0)
+        return np.asarray(np.maximum(self._known.sum(axis=0), 1.0))
 
 
 def _array(values: ArrayLike, name: str) -> Array:

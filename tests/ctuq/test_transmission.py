@@ -36,7 +36,7 @@ def masked(found: Transmission) -> NDArray[np.bool_]:
 
 
 def note(found: Transmission, name: str) -> ProcessingStep:
-    (step,) = (step for step in found.notes if step.name == name)
+    (step,) = (step for step in found.steps if step.name == name)
     return step
 
 
@@ -121,7 +121,7 @@ def test_nan_negative_and_zero_counts_are_three_notes_and_masked() -> None:
 
 def test_nothing_to_mask_is_not_mentioned() -> None:
     found = measured(hill(), 1e4)
-    assert [step.name for step in found.notes] == ["flat and dark correction", "noise from counts"]
+    assert [step.name for step in found.steps] == ["flat and dark correction", "noise from counts"]
 
 
 def test_flats_of_few_photons_are_warned_of() -> None:
