@@ -207,7 +207,7 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path: Path, mo
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ctuq.sinogram_file._write_rays", interrupted)
+    monkeypatch.setattr("ctuq.sinogram_file.write_rays", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_sinogram_file(path, fan_scan(name="new"), force=True)
     assert read_scan(path).name == "old"
