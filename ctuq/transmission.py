@@ -55,9 +55,7 @@ class Transmission:
     steps: tuple[ProcessingStep, ...]
 
 
-def line_integrals(
-    counts: ArrayLike, flats: ArrayLike, darks: ArrayLike, *, counts_per_photon: float = 1.0
-) -> Transmission:
+def line_integrals(counts: ArrayLike, flats: ArrayLike, darks: ArrayLike) -> Transmission:
     """Correct one detector row by flats and darks, take the logarithm, and say how noisy every ray is.
 
     Rays whose count is NaN or infinite, below the dark or zero have no logarithm: they are counted, each kind for
@@ -65,25 +63,18 @@ def line_integrals(
     out of their mean.
 
     Args:
-        counts: (angle, col).
+        counts: (angle, col), of one a photon; where a photon gives more, variances of few photons come out too small.
         flats: open-beam frames (n, col), one frame (col,), or one number, which counts as exact.
         darks: frames without beam, likewise; 0 where there are none.
-        counts_per_photon: of the detector. A reconstruction uses the ratios between the variances alone, and those
-            depend on it for few photons only.
 
     Raises:
         InputError: shapes that do not belong together, not one usable count, or as `require_counts`.
     """
-    if not counts_per_photon > 0:
-        raise InputError(f"expected a positive number of counts per photon, got {counts_per_photon}: give 1 if unknown")
-    photons = _array(counts, "counts") / counts_per_photon
+    photons = _array(counts, "counts")
     if photons.ndim != 2 or not photons.size:
         raise InputError(f"expected counts (angle, column), got shape {photons.shape}: give one detector row")
     require_counts(photons, "views")
-    flat, dark = (
-        _Frames.of(values, name, photons.shape[1], counts_per_photon)
-        for values, name in ((flats, "flats"), (darks, "darks"))
-    )
+    flat, dark = (_Frames.of(values, name, photons.shape[1]) for values, name in ((flats, "flats"), (darks, "darks")))
     require_counts(flat.values, "flats")
     require_counts(dark.values, "darks", may_be_zero=True)
     open_beam = flat.mean - dark.mean
@@ -123,8 +114,8 @@ class _Frames:
     exact: bool
 
     @classmethod
-    def of(cls, values: ArrayLike, name: str, n_columns: int, counts_per_photon: float) -> _Frames:
-        frames = _array(values, name) / counts_per_photon
+    def of(cls, values: ArrayLike, name: str, n_columns: int) -> _Frames:
+        frames = _array(values, name)
         if frames.size == 1:
             return cls(np.full((1, n_columns), float(frames.reshape(-1)[0])), exact=True)
         frames = np.atleast_2d(frames)

@@ -131,13 +131,6 @@ def test_flats_of_few_photons_are_warned_of() -> None:
     assert rings not in str(note(line_integrals(counts, np.full((200, 12), 1e4), 0.0), "noise from counts"))
 
 
-def test_counts_per_photon_change_variances_in_proportion_and_line_integrals_hardly() -> None:
-    counts = np.random.default_rng(1).poisson(5e4, (9, 12)).astype(float)
-    one, ten = (line_integrals(counts, 1e5, 0.0, counts_per_photon=gain) for gain in (1, 10))
-    np.testing.assert_allclose(ten.variance, 10 * one.variance, rtol=2e-3)
-    np.testing.assert_allclose(ten.line_integrals, one.line_integrals, atol=1e-3)
-
-
 def test_broken_columns_are_masked_in_every_view() -> None:
     rng = np.random.default_rng(3)
     row = counted(hill(), photons=1e4, n_flats=5, n_darks=5, dark_level=10.0, rng=rng)
@@ -164,11 +157,6 @@ def test_broken_columns_are_masked_in_every_view() -> None:
 def test_what_makes_no_line_integrals_is_refused(arguments: tuple[Array, Array, Array], message: str) -> None:
     with pytest.raises(InputError, match=message):
         line_integrals(*arguments)
-
-
-def test_a_gain_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match="counts per photon"):
-        line_integrals(np.ones((4, 5)), 2.0, 0.0, counts_per_photon=0.0)
 
 
 def test_what_is_not_finite_in_flats_and_darks_is_left_out_of_their_mean() -> None:
