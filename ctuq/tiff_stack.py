@@ -23,6 +23,7 @@ import numpy as np
 
 from ctuq.beam import beam_from, parallel_beam
 from ctuq.errors import InputError
+from ctuq.measured_units import measured_units
 from ctuq.remarks import Remarks
 from ctuq.scan_header import ScanParts
 from ctuq.source_choice import SourceChoice
@@ -52,7 +53,10 @@ def find_parts(path: Path, choice: SourceChoice, remarks: Remarks) -> ScanParts:
     data = _frames(path, said, "data", choice.data, "the projections", remarks, required=True)
     flats = _frames(path, said, "flats", choice.flats, "frames of the open beam", remarks)
     darks = _frames(path, said, "darks", choice.darks, "frames without beam", remarks)
-    units = said.get("units")
+    named = said.get("units")
+    units, units_why, kept_flats, kept_darks = measured_units(
+        named if isinstance(named, str) else "", flats, darks, remarks
+    )
     for frames, name in ((flats, "flats"), (darks, "darks")):
         if data is not None and frames is not None and frames.detector != data.detector:
             remarks.problems.append(
@@ -66,10 +70,11 @@ def find_parts(path: Path, choice: SourceChoice, remarks: Remarks) -> ScanParts:
         source=str(said.get("source", "")),
         licence=str(said.get("licence", "")),
         data=data,
-        units=units if isinstance(units, str) else None,
+        units=units,
+        units_why=units_why,
         angles=_angles(path, choice.angles or said.get("angles_deg"), data, remarks),
-        flats=flats if units == "counts" else None,
-        darks=darks if units == "counts" else None,
+        flats=kept_flats,
+        darks=kept_darks,
         beam=(
             parallel_beam({}, (), remarks)
             if not isinstance(geometry, dict)

@@ -77,7 +77,10 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no angles": (of_toml("angles_deg =", "# angles_deg ="), ["expected angles_deg of scan.toml", "got None"]),
     "no numbers": (of_toml("angles_deg = [0.0", 'angles_deg = ["zero"'), ["expected angles_deg of scan.toml"]),
     "unknown key": (of_toml("darks =", "dark ="), ["expected the keys", "got dark"]),
-    "unknown units": (of_toml('"counts"', '"photons"'), ["units='line_integral' or 'counts'", "got 'photons'"]),
+    "unknown units": (
+        lambda path: path.write_text(path.read_text().replace('"counts"', '"photons"').replace("flats =", "# flats =")),
+        ["units='line_integral' or 'counts'", "got 'photons'"],
+    ),
     "flats missing": (of_toml("flats =", "# flats ="), ["frames of the open beam", "got no flats"]),
     "flats of another detector": (of_toml("flats_*", "wide"), ["flats of the projections' detector", "(3, 12)"]),
     "half a geometry": (
