@@ -127,7 +127,8 @@ def repeating_command(
     words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
     for name, value in asdict(choice).items():
         if value is not None:
-            words += [f"--{name}", os.path.relpath(value, scan.parent) if Path(value).is_file() else value]
+            is_file = Path(value).is_file() or (scan.suffix.lower() == ".toml" and name != "entry")
+            words += [f"--{name}", os.path.relpath(value, scan.parent) if is_file else value]
     words += ["--config", os.path.relpath(config, scan.parent)] if config else []
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--row", str(row)] if row is not None else []

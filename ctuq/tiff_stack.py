@@ -72,7 +72,11 @@ def find_parts(path: Path, choice: SourceChoice, remarks: Remarks) -> ScanParts:
         data=data,
         units=units,
         units_why=units_why,
-        angles=_angles(path, choice.angles or said.get("angles_deg"), data, remarks),
+        angles=(
+            _angles(path, said.get("angles_deg"), data, remarks)
+            if choice.angles is None
+            else file_angles(Path(choice.angles), remarks)
+        ),
         flats=kept_flats,
         darks=kept_darks,
         beam=(
@@ -95,7 +99,11 @@ def _frames(
 ) -> TiffFrames | None:
     pattern = named or said.get(key)
     if isinstance(pattern, str) and pattern:
-        return tiff_frames(path.parent, pattern, holds, remarks)
+        folder = path.parent
+        if named:  # on the command line, hence from where that is typed
+            whole = Path(named).resolve()
+            folder, pattern = Path(whole.anchor), str(whole.relative_to(whole.anchor))
+        return tiff_frames(folder, pattern, holds, remarks)
     if required or pattern is not None:
         got = "none" if pattern is None else repr(pattern)
         remarks.problems.append(f"expected the key {key} in {path.name}, such as 'proj/*.tif', with {holds}, got {got}")

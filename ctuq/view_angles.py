@@ -127,7 +127,7 @@ def _guessed(values: NDArray[np.float64], unit: str, name: str, remarks: Remarks
     if unit:
         remarks.notes.append(
             f"{name} is taken as degrees, as is said, though none of {len(values)} angles exceeds {largest:.4g}: if "
-            f"they are radians, set units='rad' or name others with --angles"
+            f"they are radians, convert them or name others with --angles"
         )
         return values
     span = float(values.max() - values.min())

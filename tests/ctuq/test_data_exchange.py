@@ -174,7 +174,7 @@ def test_units_that_are_not_said_are_counts_where_there_are_flats(path: Path) ->
     assert header.units == "counts"
     assert header.units_why == "they say units 'none', and there are frames of the open beam"
     changed(path, lambda file: file.__delitem__("exchange/data_white"))
-    assert "units='line_integral' or 'counts'" in find_problems(path)[0]
+    assert "'line_integral' or 'counts' as the attribute units" in find_problems(path)[0]
 
 
 def test_darks_may_be_missing(path: Path) -> None:
