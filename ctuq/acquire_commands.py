@@ -15,10 +15,24 @@ from ctuq import acquisition
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
 from ctuq.config import load_config
 from ctuq.errors import InputError
-from ctuq.options import ConfigFile, CriterionName, Debug, Force, Json, Overrides
+from ctuq.options import (
+    AnglesPath,
+    ConfigFile,
+    CriterionName,
+    DarksPath,
+    DataPath,
+    Debug,
+    Entry,
+    FlatsPath,
+    Force,
+    Json,
+    Overrides,
+)
 from ctuq.outcome import outcome
 from ctuq.plan_jobs import read_candidates
 from ctuq.planning import UNITS
+from ctuq.source_choice import SourceChoice
+from ctuq.survivable_scan import read_survivable_scan
 from ctuq.whole_file import require_writable, written_whole
 
 app = typer.Typer(
@@ -33,7 +47,7 @@ _SUFFIXES = (".npy", ".csv", ".json")
 @app.command(epilog="Example: ctuq acquire start run7 pilot.h5 --candidates 180 --set grid.size=128")
 def start(  # noqa: PLR0913, PLR0917  one argument an option
     state: StateFolder,
-    pilot: Annotated[Path, typer.Argument(metavar="PILOT.h5", help="Sinogram file of the views measured so far.")],
+    pilot: Annotated[Path, typer.Argument(metavar="PILOT", help="Scan (HDF5, TOML) of the views measured so far.")],
     candidates: Annotated[
         str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
     ] = "180",
@@ -41,6 +55,11 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
     roi: Annotated[
         str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
     ] = None,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same suggestions.")] = 0,
@@ -50,13 +69,15 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
 ) -> None:
     """Begin with the views of a pilot scan (angles in degrees); nothing is computed yet."""
     with outcome(as_json=json, debug=debug) as events:
+        settings = load_config(config, overrides=overrides or [])
+        choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
         begun = acquisition.start(
             AcquisitionFolder(state),
-            pilot,
+            read_survivable_scan(pilot, row=settings.scan.row, choice=choice),
             candidates=read_candidates(candidates),
             criterion=criterion.value,
             roi=roi,
-            config=load_config(config, overrides=overrides or []),
+            config=settings,
             seed=seed,
             force=force,
         )

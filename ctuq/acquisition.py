@@ -20,7 +20,6 @@ from ctuq.preparation import prepare
 from ctuq.preprocessing import preprocess
 from ctuq.region_mask import region_mask
 from ctuq.scan import Scan
-from ctuq.scan_file import read_scan
 from ctuq.scan_model import ReconstructingModel
 from ctuq.stage_watch import OnStep
 from design import AnglePlanner, PlannerSettings, PlannerState, Suggestion
@@ -52,7 +51,7 @@ class Suggestions:
 
 def start(
     folder: AcquisitionFolder,
-    pilot: Path,
+    pilot: Scan,
     *,
     candidates: int | AngleInput,
     criterion: str,
@@ -65,7 +64,7 @@ def start(
 
     Args:
         folder: to make; its parent exists.
-        pilot: sinogram file of the first views.
+        pilot: the first views.
         candidates: how many views to choose from, or their angles in radians.
         criterion: a key of `ctuq.planning.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
@@ -76,7 +75,7 @@ def start(
     Raises:
         InputError: the scan or the request is wrong, or there is an acquisition already.
     """
-    scan = read_scan(pilot, row=config.scan.row).every(config.scan.angle_step)
+    scan = pilot.every(config.scan.angle_step)
     every_view = config.scan.model_copy(update={"angle_step": 1, "row": None})
     # The axis is settled now, for all views to come; the rest is done to all of them whenever there are more.
     instrument = preprocess(scan, config.preprocessing).geometry

@@ -53,7 +53,7 @@ def beam_from(attributes: Mapping[str, Any], where: str, remarks: Remarks) -> Be
     kind = text_of(attributes.get("type"))
     if kind not in ("parallel", "fan"):
         remarks.problems.append(
-            f"expected type 'parallel' or 'fan' on {where}, got {kind or 'none'!r}: set that attribute"
+            f"expected type 'parallel' or 'fan' on {where}, got {kind or 'none'!r}: choose one of those"
         )
     fan = kind == "fan"
 
@@ -104,7 +104,7 @@ def _length_mm(found: Any, place: str, remarks: Remarks) -> float | None:
 def _number(raw: Any, name: str, where: str, *, required: bool, least: float, remarks: Remarks) -> float | None:
     if raw is None:
         if required:
-            remarks.problems.append(f"expected the attribute {name} on {where}, got none: add it, a number in mm")
+            remarks.problems.append(f"expected {name} on {where}, got none: add it, a number in mm")
         return None
     try:
         value = float(np.asarray(raw).item())
@@ -112,6 +112,6 @@ def _number(raw: Any, name: str, where: str, *, required: bool, least: float, re
         value = math.nan
     if not (math.isfinite(value) and value > least):
         wanted = "a finite number" if least == -math.inf else f"a finite number above {least:g}"
-        remarks.problems.append(f"expected {wanted} as {name} on {where}, got {raw!r}: correct that attribute")
+        remarks.problems.append(f"expected {wanted} as {name} on {where}, got {raw!r}: correct it")
         return None
     return value

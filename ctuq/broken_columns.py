@@ -51,14 +51,15 @@ def broken_columns(counts: Array, open_beam: Array, dark: Array) -> BrokenColumn
     Args:
         counts: (angle, col), NaN where there is none.
         open_beam: (col,), flat minus dark.
-        dark: (col,).
+        dark: (col,), likewise.
     """
     width = min(_NEIGHBOURS, len(open_beam))
     usual = median_filter(np.nan_to_num(open_beam), width, mode="mirror")
     unusable = ~(counts - dark > 0)  # NaN is not
     mostly = unusable.mean(axis=0)
     dead = ~(open_beam > _DEAD_SHARE * usual) | ((mostly > 0.5) & (median_filter(mostly, width, mode="mirror") < 0.5))
-    excess = np.nan_to_num(dark - median_filter(dark, width, mode="mirror"))
+    known = np.nan_to_num(dark)
+    excess = known - median_filter(known, width, mode="mirror")
     deviation = 1.4826 * np.median(np.abs(excess))
     hot = (excess > _HOT_DEVIATIONS * deviation) & (excess > _HOT_SHARE * usual)
     return BrokenColumns(dead, hot, _stuck(counts))

@@ -83,8 +83,8 @@ def check_scan(
             # The cost depends on shapes alone, so zeros stand in for the data, which stay on disk.
             geometry = header.geometry()
             zeros = torch.zeros(geometry.sinogram_shape)
-            noise = torch.ones_like(zeros) if header.has_noise_variance else None
-            stand_in = Scan(zeros, geometry, noise, header.name)
+            stated = header.has_noise_variance or header.units == "counts"
+            stand_in = Scan(zeros, geometry, torch.ones_like(zeros) if stated else None, header.name)
             require_possible(settings.preprocessing, geometry.n_detectors)
             cost = estimate(stand_in, settings)
             prepare(stand_in, settings)

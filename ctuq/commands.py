@@ -163,6 +163,11 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
             metavar="FILE", help="Angles in degrees: .npy, .csv, .json or .h5; a .png goes beside. Repeatable."
         ),
     ] = None,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")] = 0,
@@ -173,6 +178,7 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     """Say which view angles (degrees) to measure next, and how far the deviation (1/mm) would fall."""
     request = PlanRequest(
         source=source,
+        choice=SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks),
         candidates=candidates,
         n_angles=n_angles,
         criterion=criterion.value,
@@ -201,6 +207,11 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
         Path | None,
         typer.Option(metavar="IMAGE.npy", help="In 1/mm on the same grid.", show_default="FBP of all views"),
     ] = None,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
@@ -223,6 +234,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
         )
         request = ReplayRequest(
             scan=scan,
+            choice=SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks),
             out=out,
             settings=settings,
             reference=reference,

@@ -21,6 +21,7 @@ from ctuq.beam import CTUQ_GEOMETRY, Beam, beam_from, parallel_beam
 from ctuq.frames import Frames
 from ctuq.hdf5 import find_dataset, follow, is_linked, text_of
 from ctuq.hdf5_frames import Hdf5Frames, projections, reference_frames
+from ctuq.measured_units import measured_units
 from ctuq.remarks import Remarks
 from ctuq.scan_header import ScanParts
 from ctuq.source_choice import SourceChoice
@@ -52,10 +53,8 @@ def find_parts(file: Any, choice: SourceChoice, remarks: Remarks) -> ScanParts |
     data = projections(file, choice.data or f"{group}/data", remarks)
     flats = _reference(file, choice.flats, f"{group}/data_white", "frames of the open beam", data, remarks)
     darks = _reference(file, choice.darks, f"{group}/data_dark", "frames without beam", data, remarks)
-    units, units_why = _units(data, flats)
-    if units == "line_integral" and (flats is not None or darks is not None):
-        remarks.notes.append("flats and darks are left out: the data are line integrals already")
-        flats = darks = None
+    said = "" if data is None else text_of(data.dataset.attrs.get("units")).strip()
+    units, units_why, flats, darks = measured_units(said, flats, darks, remarks)
     return ScanParts(
         layout=layout,
         why=why,
@@ -96,14 +95,6 @@ def _reference(
     if named is None and not is_linked(file, usual):
         return None
     return reference_frames(file, named or usual, holds, data, remarks)
-
-
-def _units(data: Hdf5Frames | None, flats: Frames | None) -> tuple[str | None, str]:
-    """What the projections hold, and why that is thought where they do not say so."""
-    said = "" if data is None else text_of(data.dataset.attrs.get("units")).strip()
-    if said in ("line_integral", "counts") or flats is None:
-        return said or None, ""
-    return "counts", f"they say units {said or 'none'!r}, and there are frames of the open beam"
 
 
 def _angles(

@@ -11,11 +11,10 @@ from pathlib import Path
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.hdf5 import require_survivable
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
-from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
+from ctuq.survivable_scan import read_survivable_scan
 from ctuq.whole_file import require_writable
 
 DEMO_OVERRIDES = ("grid.size=128", "scan.angle_step=3")
@@ -67,8 +66,7 @@ def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
     _require_outputs(request)
     device = resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
-    require_survivable(request.scan)
-    scan = read_scan(request.scan, row=config.scan.row, choice=request.choice)
+    scan = read_survivable_scan(request.scan, row=config.scan.row, choice=request.choice)
     found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
     found = replace(found, provenance=replace(found.provenance, command=request.command))
     _write(found, request, events)
@@ -127,7 +125,8 @@ def repeating_command(
     words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
     for name, value in asdict(choice).items():
         if value is not None:
-            words += [f"--{name}", os.path.relpath(value, scan.parent) if Path(value).is_file() else value]
+            is_file = Path(value).is_file() or (scan.suffix.lower() == ".toml" and name != "entry")
+            words += [f"--{name}", os.path.relpath(value, scan.parent) if is_file else value]
     words += ["--config", os.path.relpath(config, scan.parent)] if config else []
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--row", str(row)] if row is not None else []

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ctuq.errors import InputError
 from ctuq.rays import geometry_attributes
-from ctuq.scan_file import read_scan
+from ctuq.source_choice import SourceChoice
+from ctuq.survivable_scan import read_survivable_scan
 from operators import Geometry
 
 
@@ -71,7 +72,7 @@ def _from_table(path: Path) -> MeasuredViews:
 
 
 def _from_scan(path: Path, instrument: Geometry) -> MeasuredViews:
-    scan = read_scan(path)
+    scan = read_survivable_scan(path, row=None, choice=SourceChoice())
     ours, theirs = geometry_attributes(instrument), geometry_attributes(scan.geometry)
     for name in sorted({*ours, *theirs}):
         mine, other = ours.get(name), theirs.get(name)

@@ -8,6 +8,7 @@ from ctuq.beam import CTUQ_GEOMETRY, parallel_beam
 from ctuq.frames import Frames
 from ctuq.hdf5 import text_of
 from ctuq.hdf5_frames import Hdf5Frames, projections, reference_frames
+from ctuq.measured_units import measured_units
 from ctuq.remarks import Remarks
 from ctuq.scan_header import ScanParts
 from ctuq.source_choice import SourceChoice
@@ -33,16 +34,16 @@ def find_parts(file: Any, choice: SourceChoice, remarks: Remarks) -> ScanParts:
     else:
         angles = named_angles(file, choice.angles, remarks)
     said = "" if data is None else text_of(data.dataset.attrs.get("units")).strip()
-    known = said in ("line_integral", "counts") or flats is None
+    units, units_why, flats, darks = measured_units(said, flats, darks, remarks)
     return ScanParts(
         layout="HDF5",
         why=why,
         data=data,
-        units=(said or None) if known else "counts",
-        units_why="" if known else "there are frames of the open beam",
+        units=units,
+        units_why=units_why,
         angles=angles,
-        flats=None if said == "line_integral" else flats,
-        darks=None if said == "line_integral" else darks,
+        flats=flats,
+        darks=darks,
         beam=parallel_beam(file, (), remarks),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -13,7 +13,7 @@ from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.hdf5 import opened
+from ctuq.hdf5 import opened, require_survivable
 from ctuq.plan_file import plan_record, writer
 from ctuq.planning import plan, selection_of
 from ctuq.reconstruct import reconstruct
@@ -21,6 +21,7 @@ from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
 from ctuq.scan_file import read_scan
+from ctuq.source_choice import SourceChoice
 from ctuq.whole_file import require_writable
 
 
@@ -39,6 +40,7 @@ class PlanRequest:
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
         force: whether existing files may be replaced.
+        choice: what a scan's file does not say, or says wrongly.
     """
 
     source: Path
@@ -51,6 +53,7 @@ class PlanRequest:
     overrides: tuple[str, ...] = ()
     seed: int = 0
     force: bool = False
+    choice: SourceChoice = field(default_factory=SourceChoice)
 
     @property
     def picture(self) -> Path | None:
@@ -134,9 +137,12 @@ def is_result(path: Path) -> bool:
 
 
 def _source(request: PlanRequest, config: Config, events: Events) -> tuple[Reconstruction, Config]:
+    require_survivable(request.source)
     if not is_result(request.source):
-        scan = read_scan(request.source, row=config.scan.row)
+        scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
         return reconstruct(scan, config, seed=request.seed, on_step=events.step), config
+    if request.choice != SourceChoice():
+        raise InputError(f"expected no part of {request.source.name} to be named, as it is a result: leave that out")
     found = read_result(request.source)
     # Its own configuration, unless the user names another.
     own = request.config or dict(found.provenance.config)

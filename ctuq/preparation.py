@@ -15,6 +15,9 @@ from ctuq.scan import Scan
 from dip import UNet, check_prior_kind
 from operators import ImageGrid
 
+_MOST_THINNING = 16  # times what is set, in advice on what fits into memory
+_FEWEST_LEFT = 10  # views or detector pixels, likewise
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -53,16 +56,14 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     size, factor = _size_and_bin(scan, config)
     n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
     n_rays = n_views * (scan.geometry.n_detectors // factor)
-    cost = Cost(config, n_rays, size, noise_stated=isinstance(scan.noise_variance, torch.Tensor))
+    cost = Cost(config, n_rays, size, noise_stated=scan.noise_stated)
     problems = _conflicts(config, size)
     available = available_memory()
     if cost.memory_bytes > available:
-        fitting = _largest_size(scan, config, available)
-        fewer = "use fewer views (scan.angle_step)"
-        advice = f"choose grid.size up to {fitting}, or {fewer}" if fitting else fewer
         problems.append(
             f"expected a reconstruction that fits into the {available / 1e9:.1f} GB of free memory, got grid.size "
-            f"{size} with {n_rays:,} rays, which takes about {cost.memory_bytes / 1e9:.1f} GB: {advice}"
+            f"{size} with {n_rays:,} rays, which takes about {cost.memory_bytes / 1e9:.1f} GB: "
+            + (_advice(scan, config, available) or "use a smaller network (network.channels), or more memory")
         )
     return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems)
 
@@ -142,15 +143,36 @@ def _size_and_bin(scan: Scan, config: Config) -> tuple[int, int]:
     return config.grid.size, factor or max(1, n_detectors // config.grid.size)
 
 
+def _advice(scan: Scan, config: Config, available: int) -> str:
+    """Settings that fit, fewer rays first: a smaller image loses more than they do. Empty where none does."""
+    factor = _size_and_bin(scan, config)[1]
+    options = []
+    for name, now, entries in (
+        ("angle_step", config.scan.angle_step, scan.geometry.n_angles),
+        ("detector_bin", factor, scan.geometry.n_detectors),
+    ):
+        for value in range(now + 1, min(now * _MOST_THINNING, entries // _FEWEST_LEFT) + 1):
+            trial = config.model_copy(update={"scan": config.scan.model_copy(update={name: value})})
+            if _fits(scan, trial, available):
+                options.append(f"scan.{name}={value}")
+                break
+    size = _largest_size(scan, config, available)
+    options += [f"grid.size up to {size}"] if size else []
+    return f"choose {', or '.join(options)}" if options else ""
+
+
+def _fits(scan: Scan, config: Config, available: int) -> bool:
+    size, factor = _size_and_bin(scan, config)
+    n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
+    # Memory does not depend on how often the network is trained.
+    cost = Cost(config, n_views * (scan.geometry.n_detectors // factor), size, noise_stated=False)
+    return cost.memory_bytes <= available
+
+
 def _largest_size(scan: Scan, config: Config, available: int) -> int:
     low, high = 0, _size_and_bin(scan, config)[0]
     while high - low > 1:
         middle = (low + high) // 2
         trial = config.model_copy(update={"grid": config.grid.model_copy(update={"size": middle})})
-        _, factor = _size_and_bin(scan, trial)
-        n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
-        # Memory does not depend on how often the network is trained.
-        cost = Cost(trial, n_views * (scan.geometry.n_detectors // factor), middle, noise_stated=False)
-        fits = cost.memory_bytes <= available
-        low, high = (middle, high) if fits else (low, middle)
+        low, high = (middle, high) if _fits(scan, trial, available) else (low, middle)
     return low

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,7 +85,8 @@ def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
         problem.data,
         precision=_precision(problem),
         holdout=problem.holdout,
-        settings=config.fit,
+        # A mask alone makes a precision too, but states no noise that would be worth a second misfit.
+        settings=replace(config.fit, misfit_floors=config.fit.floors(noise_stated=problem.scan.noise_stated)),
         on_step=on_step,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from ctuq.events import Events
 from ctuq.planning import selection_of
 from ctuq.replay import Replay, Replayer, ReplaySettings
 from ctuq.replay_file import replay_lines, write_replay, write_replay_report
-from ctuq.scan_file import read_scan
+from ctuq.source_choice import SourceChoice
+from ctuq.survivable_scan import read_survivable_scan
 from ctuq.whole_file import require_writable
 
 
@@ -23,7 +24,7 @@ class ReplayRequest:
     """One replay that was asked for.
 
     Args:
-        scan: sinogram file with all views.
+        scan: file of any layout that ctuq reads, with all views.
         out: curves to write (.h5); the page goes beside it, finished points into a folder beside it.
         settings: how.
         reference: image in 1/mm (.npy), or None.
@@ -31,6 +32,7 @@ class ReplayRequest:
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
         force: whether existing files may be replaced; finished points are kept in any case.
+        choice: what the file does not say, or says wrongly.
     """
 
     scan: Path
@@ -41,6 +43,7 @@ class ReplayRequest:
     overrides: tuple[str, ...] = ()
     seed: int = 0
     force: bool = False
+    choice: SourceChoice = field(default_factory=SourceChoice)
 
     @property
     def points(self) -> Path:
@@ -61,7 +64,7 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
         require_writable(path, force=request.force)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.settings.criterion, config.design)
-    scan = read_scan(request.scan, row=config.scan.row)
+    scan = read_survivable_scan(request.scan, row=config.scan.row, choice=request.choice)
     request.points.mkdir(exist_ok=True)
     replayer = Replayer(
         scan,

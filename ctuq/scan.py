@@ -29,6 +29,8 @@ class Scan:
         name: what to call it in files and messages; seeds derive from it.
         file_name: of the file it was read from, without its folder; empty for a scan made in memory.
         steps: what was done to the rays already, first things first.
+        noise_stated: whether the ratios between variances are known, and not only which rays are masked; without a
+            variance for every ray they are not.
 
     Raises:
         InputError: shapes that disagree, NaN or infinite line integrals, a variance that is not positive and finite.
@@ -40,6 +42,7 @@ class Scan:
     name: str
     file_name: str
     steps: tuple[ProcessingStep, ...]
+    noise_stated: bool
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Scan:
         *,
         file_name: str = "",
         steps: tuple[ProcessingStep, ...] = (),
+        noise_stated: bool = True,
     ) -> None:
         values = _as_float32(sinogram)
         _check_sinogram(values, geometry.sinogram_shape)
@@ -61,6 +65,7 @@ class Scan:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "file_name", file_name)
         object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "noise_stated", isinstance(variance, Tensor) and noise_stated)
 
     @property
     def masked(self) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from ctuq import data_exchange, named_datasets, nxtomo, tiff_stack
 from ctuq.errors import InputError
 from ctuq.hdf5 import damage_named, opened
+from ctuq.masked_rays import MASKED_FROM
 from ctuq.processing_step import ProcessingStep
 from ctuq.remarks import Remarks
 from ctuq.scan import Scan
@@ -136,15 +138,28 @@ def _scan(header: ScanHeader, rows: Rows, row: int, at: int, size: int | None, p
     try:
         values, variance, steps = _of_one_row(rows, at)
         geometry = header.geometry(size, pixel_mm)
-        return Scan(values, geometry, variance, name, file_name=header.path.name, steps=(*read, *steps))
+        scan = Scan(values, geometry, variance, name, file_name=header.path.name, steps=(*read, *steps))
     except InputError as error:
         raise InputError(f"{header.path}: {error}") from error
+    return scan if isinstance(rows, CountRows) else _with_masked_told(scan)
+
+
+def _with_masked_told(scan: Scan) -> Scan:
+    """The scan with a step that says how many rays are masked by the variance that its file states."""
+    n_rays = int(scan.masked.sum())
+    if not n_rays:
+        return scan
+    text = (
+        f"masked {n_rays:,} of {scan.masked.numel():,} rays, whose stated variance is above {MASKED_FROM:.0e} times "
+        "the harmonic mean"
+    )
+    return replace(scan, steps=(*scan.steps, ProcessingStep("stated noise", text, {"rays": n_rays})))
 
 
 def _of_one_row(rows: Rows, at: int) -> tuple[Any, Any, tuple[ProcessingStep, ...]]:
     """Line integrals (angle, col), their variance, and what was done to them."""
     if isinstance(rows, CountRows):
         found = line_integrals(rows.counts[:, at], rows.flats[:, at], rows.darks[:, at])
-        return found.line_integrals, found.variance, found.notes
+        return found.line_integrals, found.variance, found.steps
     variance = rows.noise_variance
     return rows.values[:, at], variance[:, at] if isinstance(variance, np.ndarray) else variance, ()

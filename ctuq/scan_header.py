@@ -178,15 +178,16 @@ def header_of(path: Path, parts: ScanParts, remarks: Remarks) -> ScanHeader:
 
 
 def _check_units(parts: ScanParts, name: str, remarks: Remarks) -> None:
+    said = "the key units of the TOML file" if parts.layout == "TIFF stack" else f"the attribute units on {name}"
     if parts.units not in ("line_integral", "counts"):
         remarks.problems.append(
-            f"expected the attribute units='line_integral' or 'counts' on {name}, got {parts.units or 'none'!r}: set "
-            f"'line_integral' once you know that the values are -log(intensity / open beam), or add flats to counts"
+            f"expected 'line_integral' or 'counts' as {said}, got {parts.units or 'none'!r}: set 'line_integral' once"
+            f" you know that the values are -log(intensity / open beam), or add flats to counts"
         )
     elif parts.units == "counts" and (parts.flats is None or not parts.flats.shape[0]):
         remarks.problems.append(
             f"expected frames of the open beam with the counts in {name}, got no flats: name them with --flats, or "
-            f"write -log((data - dark) / (flat - dark)) with the attribute units='line_integral'"
+            f"write -log((data - dark) / (flat - dark)) with 'line_integral' as {said}"
         )
     elif parts.units == "counts" and (parts.darks is None or not parts.darks.shape[0]):
         remarks.notes.append("no darks in the file: taken as zero")

@@ -62,8 +62,8 @@ class ScanSource:
         Blocks that start and stop at multiples of `header.rows_together` unpack nothing twice.
 
         Raises:
-            InputError: the header has problems, there are no such rows, or what is on disk is no measurement: damaged,
-                not finite, or frames that were never written.
+            InputError: the header has problems, there are no such rows, or what is on disk is damaged or was never
+                written. Counts that are no numbers are passed on, see `ctuq.missing_counts`.
         """
         path, data = self.header.path, self.parts.data
         if self.header.problems or data is None:
@@ -78,11 +78,7 @@ class ScanSource:
             if self.header.units == "line_integral":
                 return LineIntegralRows(values, self._noise_variance(start, stop))
             flats, darks = (_read(frames, start, stop) for frames in (self.parts.flats, self.parts.darks))
-        rows = CountRows(values, flats, darks)
-        problems = _count_problems(rows)
-        if problems:
-            raise InputError("\n".join(f"{path}: {problem}" for problem in problems))
-        return rows
+        return CountRows(values, flats, darks)
 
     def _noise_variance(self, start: int, stop: int) -> Array | float | None:
         variance = self.parts.noise_variance
@@ -91,24 +87,3 @@ class ScanSource:
 
 def _read(frames: Frames | None, start: int, stop: int) -> Array:
     return np.zeros((1, stop - start, 1)) if frames is None else frames.read(start, stop)
-
-
-def _count_problems(rows: CountRows) -> list[str]:
-    """What no correction can mend. Single zero or negative counts are the correction's to clip."""
-    problems = []
-    for name, frames in (("projections", rows.counts), ("flats", rows.flats), ("darks", rows.darks)):
-        for kind, bad in (("NaN", np.isnan), ("infinite", np.isinf)):
-            n_bad = int(bad(frames).sum()) if frames.dtype.kind == "f" else 0
-            if n_bad:
-                problems.append(
-                    f"expected finite counts in the {name}, got {n_bad} {kind} of {frames.size}: mask or interpolate "
-                    f"them, or drop those frames, before ctuq reads them"
-                )
-    for name, frames in (("views", rows.counts), ("flats", rows.flats)):
-        empty = np.atleast_1d(~frames.any(axis=(1, 2)))
-        if empty.any():
-            problems.append(
-                f"expected counts in all {name}, got {int(empty.sum())} of {len(empty)} with nothing but zeros (the "
-                f"first is {int(empty.argmax())}): was the file never finished? Mark them invalid, or leave them out"
-            )
-    return problems

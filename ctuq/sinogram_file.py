@@ -1,6 +1,7 @@
 """ctuq's own sinogram file: Data Exchange, plus a group that says where source, axis and detector are.
 
-    /exchange/data             (theta, y, x) float32, attributes units = "line_integral" | "counts", axes = "theta:y:x"
+    /exchange/data             (theta, y, x), attributes units = "line_integral" (float32) | "counts",
+                               axes = "theta:y:x"
     /exchange/data_white       with counts: frames of the open beam, (frame, y, x); data_dark: without beam
     /exchange/theta            degrees, attribute units = "deg"
     /exchange/noise_variance   optional, of line integrals: one number, or (theta, y, x)
@@ -17,16 +18,15 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ctuq.beam import CTUQ_GEOMETRY
 from ctuq.rays import degrees_of, geometry_attributes
 from ctuq.scan import Scan
+from ctuq.simulation import SimulatedCounts
 from ctuq.whole_file import written_whole
-
-_DATA = "exchange/data"
-_THETA = "exchange/theta"
-_NOISE_VARIANCE = "exchange/noise_variance"
+from operators import Geometry
 
 
 def write_sinogram_file(
@@ -46,22 +46,38 @@ def write_sinogram_file(
     """
     with written_whole(Path(path), force=force) as part, h5py.File(part, "w") as file:
         file.attrs.update({"title": scan.name, "source": source, "licence": licence})
-        _write_rays(file, scan)
+        write_rays(file, scan.sinogram.cpu().numpy(), scan.geometry)
+        if isinstance(scan.noise_variance, Tensor):
+            write_row(file, "exchange/noise_variance", scan.noise_variance.cpu().numpy().astype(np.float32))
+        elif scan.noise_variance is not None:
+            file["exchange/noise_variance"] = scan.noise_variance
 
 
-def _write_rays(file: Any, scan: Scan) -> None:
+def write_rays(file: Any, measured: SimulatedCounts | NDArray[Any], geometry: Geometry) -> None:
+    """Write what a detector row measured into an open file, and where.
+
+    Args:
+        file: of h5py.
+        measured: counts, or line integrals (angle, col).
+        geometry: of the rays.
+    """
     file["implements"] = "exchange:measurement"
-    data = _write_image_stack(file, _DATA, scan.sinogram)
-    data.attrs.update({"units": "line_integral", "axes": "theta:y:x"})
-    file[_THETA] = degrees_of(scan.geometry.angles_rad)
-    file[_THETA].attrs["units"] = "deg"
-    if isinstance(scan.noise_variance, Tensor):
-        _write_image_stack(file, _NOISE_VARIANCE, scan.noise_variance)
-    elif scan.noise_variance is not None:
-        file[_NOISE_VARIANCE] = scan.noise_variance
-    file.create_group(CTUQ_GEOMETRY).attrs.update(geometry_attributes(scan.geometry))
+    if isinstance(measured, SimulatedCounts):
+        for name, counts, frames in (
+            ("data", measured.counts, "theta"),
+            ("data_white", measured.flats, "theta_white"),
+            ("data_dark", measured.darks, "theta_dark"),
+        ):
+            data = write_row(file, f"exchange/{name}", counts.astype(np.uint32))
+            data.attrs.update({"units": "counts", "axes": f"{frames}:y:x"})
+    else:
+        data = write_row(file, "exchange/data", measured.astype(np.float32))
+        data.attrs.update({"units": "line_integral", "axes": "theta:y:x"})
+    file["exchange/theta"] = degrees_of(geometry.angles_rad)
+    file["exchange/theta"].attrs["units"] = "deg"
+    file.create_group(CTUQ_GEOMETRY).attrs.update(geometry_attributes(geometry))
 
 
-def _write_image_stack(file: Any, name: str, values: Tensor) -> Any:
-    one_row = values.cpu().numpy()[:, None, :].astype(np.float32)
-    return file.create_dataset(name, data=one_row, compression="gzip", compression_opts=9, shuffle=True)
+def write_row(file: Any, name: str, row: NDArray[Any]) -> Any:
+    """Write a detector row (frame, col) as a stack of frames (frame, 1, col), and return h5py's dataset."""
+    return file.create_dataset(name, data=row[:, None, :], compression="gzip", compression_opts=9, shuffle=True)

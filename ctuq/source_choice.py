@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SourceChoice:
-    """What a user names of a file; None: found from the file's layout.
+    """What a user names of a file; None: found from the file's layout. Files are sought from the working folder.
 
     Args:
         entry: one of several scans in the file, such as "entry1" (NXtomo) or "exchange_2" (Data Exchange).
-        data: path inside the file of the projections.
+        data: path inside the file of the projections; of a TIFF stack, its files, as in "proj/*.tif".
         angles: path inside the file of the view angles, or a .txt, .csv or .npy file of degrees.
-        flats: path inside the file of frames of the open beam.
-        darks: path inside the file of frames without beam.
+        flats: likewise of frames of the open beam.
+        darks: likewise of frames without beam.
     """
 
     entry: str | None = None

@@ -92,7 +92,7 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
         *([f"  object        mean {summary.object_mean}"] if summary.object_mean else []),
         f"  error bars    {summary.verdict.headline}",
         f"                {summary.verdict.sentence}",
-        *(f"  before that   {step}" for step in reconstruction.provenance.steps),
+        *(f"  {step.name:<13} {step}" for step in reconstruction.provenance.steps),
         *(f"  wrote         {path}" for path in written),
         *(f"  warning       {note}" for note in reconstruction.provenance.notes),
     ]

@@ -23,6 +23,7 @@ import numpy as np
 
 from ctuq.beam import beam_from, parallel_beam
 from ctuq.errors import InputError
+from ctuq.measured_units import measured_units
 from ctuq.remarks import Remarks
 from ctuq.scan_header import ScanParts
 from ctuq.source_choice import SourceChoice
@@ -52,7 +53,10 @@ def find_parts(path: Path, choice: SourceChoice, remarks: Remarks) -> ScanParts:
     data = _frames(path, said, "data", choice.data, "the projections", remarks, required=True)
     flats = _frames(path, said, "flats", choice.flats, "frames of the open beam", remarks)
     darks = _frames(path, said, "darks", choice.darks, "frames without beam", remarks)
-    units = said.get("units")
+    named = said.get("units")
+    units, units_why, kept_flats, kept_darks = measured_units(
+        named if isinstance(named, str) else "", flats, darks, remarks
+    )
     for frames, name in ((flats, "flats"), (darks, "darks")):
         if data is not None and frames is not None and frames.detector != data.detector:
             remarks.problems.append(
@@ -66,10 +70,15 @@ def find_parts(path: Path, choice: SourceChoice, remarks: Remarks) -> ScanParts:
         source=str(said.get("source", "")),
         licence=str(said.get("licence", "")),
         data=data,
-        units=units if isinstance(units, str) else None,
-        angles=_angles(path, choice.angles or said.get("angles_deg"), data, remarks),
-        flats=flats if units == "counts" else None,
-        darks=darks if units == "counts" else None,
+        units=units,
+        units_why=units_why,
+        angles=(
+            _angles(path, said.get("angles_deg"), data, remarks)
+            if choice.angles is None
+            else file_angles(Path(choice.angles), remarks)
+        ),
+        flats=kept_flats,
+        darks=kept_darks,
         beam=(
             parallel_beam({}, (), remarks)
             if not isinstance(geometry, dict)
@@ -90,7 +99,11 @@ def _frames(
 ) -> TiffFrames | None:
     pattern = named or said.get(key)
     if isinstance(pattern, str) and pattern:
-        return tiff_frames(path.parent, pattern, holds, remarks)
+        folder = path.parent
+        if named:  # on the command line, hence from where that is typed
+            whole = Path(named).resolve()
+            folder, pattern = Path(whole.anchor), str(whole.relative_to(whole.anchor))
+        return tiff_frames(folder, pattern, holds, remarks)
     if required or pattern is not None:
         got = "none" if pattern is None else repr(pattern)
         remarks.problems.append(f"expected the key {key} in {path.name}, such as 'proj/*.tif', with {holds}, got {got}")

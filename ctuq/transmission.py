@@ -14,7 +14,7 @@ part is shared by all views of a column.
 
 What a column's views share is in the variance of every single ray, so whitened residuals have variance 1; but those of
 one column are correlated, and a likelihood of independent rays does not know it. A mean over V views cannot be better
-than 1/(photons in all flats), which images show as rings. The notes say when that exceeds what V independent rays
+than 1/(photons in all flats), which images show as rings. The steps say when that exceeds what V independent rays
 leave: when all flats together hold fewer photons than all views of a column.
 """
 
@@ -30,6 +30,7 @@ from ctuq.broken_columns import BrokenColumns, broken_columns
 from ctuq.errors import InputError
 from ctuq.expected_counts import expected_counts
 from ctuq.masked_rays import MASKED_VARIANCE, interpolated_rows
+from ctuq.missing_counts import require_counts
 from ctuq.processing_step import ProcessingStep
 
 Array = NDArray[np.float64]
@@ -46,41 +47,36 @@ class Transmission:
     Args:
         line_integrals: (angle, col) float64, dimensionless; masked rays are interpolated along their view.
         variance: (angle, col) float64, of each; huge for masked rays.
-        notes: what was done and found, with the numbers.
+        steps: what was done and found, with the numbers.
     """
 
     line_integrals: Array
     variance: Array
-    notes: tuple[ProcessingStep, ...]
+    steps: tuple[ProcessingStep, ...]
 
 
-def line_integrals(
-    counts: ArrayLike, flats: ArrayLike, darks: ArrayLike, *, counts_per_photon: float = 1.0
-) -> Transmission:
+def line_integrals(counts: ArrayLike, flats: ArrayLike, darks: ArrayLike) -> Transmission:
     """Correct one detector row by flats and darks, take the logarithm, and say how noisy every ray is.
 
-    Rays whose count is NaN, below the dark or zero have no logarithm: they are counted, each kind for itself, masked
-    and given a huge variance. So are columns found dead, hot or stuck.
+    Rays whose count is NaN or infinite, below the dark or zero have no logarithm: they are counted, each kind for
+    itself, masked and given a huge variance. So are columns found dead, hot or stuck. NaN of flats and darks are left
+    out of their mean.
 
     Args:
-        counts: (angle, col).
+        counts: (angle, col), of one a photon; where a photon gives more, variances of few photons come out too small.
         flats: open-beam frames (n, col), one frame (col,), or one number, which counts as exact.
         darks: frames without beam, likewise; 0 where there are none.
-        counts_per_photon: of the detector. A reconstruction uses the ratios between the variances alone, and those
-            depend on it for few photons only.
 
     Raises:
-        InputError: shapes that do not belong together, no usable flats, or not one usable count.
+        InputError: shapes that do not belong together, not one usable count, or as `require_counts`.
     """
-    if not counts_per_photon > 0:
-        raise InputError(f"expected a positive number of counts per photon, got {counts_per_photon}: give 1 if unknown")
-    photons = _array(counts, "counts") / counts_per_photon
+    photons = _array(counts, "counts")
     if photons.ndim != 2 or not photons.size:
         raise InputError(f"expected counts (angle, column), got shape {photons.shape}: give one detector row")
-    flat, dark = (
-        _Frames.of(values, name, photons.shape[1], counts_per_photon)
-        for values, name in ((flats, "flats"), (darks, "darks"))
-    )
+    require_counts(photons, "views")
+    flat, dark = (_Frames.of(values, name, photons.shape[1]) for values, name in ((flats, "flats"), (darks, "darks")))
+    require_counts(flat.values, "flats")
+    require_counts(dark.values, "darks", may_be_zero=True)
     open_beam = flat.mean - dark.mean
     broken = broken_columns(photons, open_beam, dark.mean)
     signal = photons - dark.mean
@@ -101,25 +97,25 @@ def line_integrals(
         shared = shared + (1 / expected - 1 / open_beam) ** 2 * dark.error_of_mean(dark_variance)
     variance = np.where(masked, 1.0, own + shared)
     variance[masked] = MASKED_VARIANCE / (1 / variance[~masked]).mean()
-    notes = (
+    steps = (
         _correction(flat, dark, open_beam[~broken.any]),
         *_found(broken),
         *_masked(unusable, broken.any),
         _noise(expected, own, shared, masked),
     )
-    return Transmission(interpolated_rows(values, ~masked), variance, notes)
+    return Transmission(interpolated_rows(values, ~masked), variance, steps)
 
 
 @dataclass(frozen=True, eq=False)
 class _Frames:
-    """Flats or darks, (frame, col) in photons; one number counts as exact."""
+    """Flats or darks, (frame, col) in photons, NaN where there is no count; one number counts as exact."""
 
     values: Array
     exact: bool
 
     @classmethod
-    def of(cls, values: ArrayLike, name: str, n_columns: int, counts_per_photon: float) -> _Frames:
-        frames = _array(values, name) / counts_per_photon
+    def of(cls, values: ArrayLike, name: str, n_columns: int) -> _Frames:
+        frames = _array(values, name)
         if frames.size == 1:
             return cls(np.full((1, n_columns), float(frames.reshape(-1)[0])), exact=True)
         frames = np.atleast_2d(frames)
@@ -128,14 +124,12 @@ class _Frames:
                 f"expected {name} (frame, column) of the counts' {n_columns} columns, or one number, got shape "
                 f"{np.shape(values)}: take the same detector row of them"
             )
-        usable = frames[np.isfinite(frames).all(axis=1)]
-        if not len(usable):
-            raise InputError(f"expected {name} without NaN, got none of {len(frames)} frames: leave those frames out")
-        return cls(usable, exact=False)
+        return cls(frames, exact=False)
 
     @property
     def mean(self) -> Array:
-        return self.values.mean(axis=0)  # type: ignore[no-any-return]
+        """(col,), NaN where no frame has a count."""
+        return np.where(self._known.any(axis=0), np.nansum(self.values, axis=0) / self._n_known, np.nan)
 
     def scatter(self, good: Mask) -> float:
         """Variance of a single frame, photons²: seen, or of photons if there is one frame; 0 for an exact number."""
@@ -143,23 +137,34 @@ class _Frames:
             return 0.0
         if len(self.values) == 1:
             return float(np.maximum(self.mean[good], 0).mean())
-        return float(self.values[:, good].var(axis=0, ddof=1).mean())
+        squares = np.nansum((self.values[:, good] - self.mean[good]) ** 2)
+        return float(squares / np.maximum((self._n_known[good] - 1).sum(), 1))
 
     def error_of_mean(self, variance: Array) -> Array:
         """Variance of the mean frame, where a single one has `variance`."""
-        return np.zeros_like(variance) if self.exact else variance / len(self.values)
+        return np.asarray(np.zeros_like(variance) if self.exact else variance / self._n_known)
+
+    @property
+    def _known(self) -> Mask:
+        return ~np.isnan(self.values)
+
+    @property
+    def _n_known(self) -> Array:
+        """(col,), 1 where there is none."""
+        return np.asarray(np.maximum(self._known.sum(axis=0), 1.0))
 
 
 def _array(values: ArrayLike, name: str) -> Array:
     try:
-        return np.asarray(values, dtype=np.float64)
+        numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"expected {name} as numbers, got {type(values).__name__} ({error})") from error
+    return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan))
 
 
 def _unusable(photons: Array, signal: Array) -> dict[str, Mask]:
     """Rays without a logarithm, by why."""
-    missing = ~np.isfinite(signal)
+    missing = np.isnan(signal)
     zero = ~missing & ((photons == 0) | (signal == 0))
     return {"nan": missing, "zero": zero, "negative": ~missing & ~zero & (signal < 0)}
 

@@ -117,21 +117,28 @@ def _degrees(values: NDArray[np.float64], unit: str, name: str, remarks: Remarks
 
 
 def _guessed(values: NDArray[np.float64], unit: str, name: str, remarks: Remarks) -> NDArray[np.float64]:
+    """Degrees where that is said, or where radians are out of the question."""
     largest = float(np.abs(values).max(initial=0.0))
     if len(values) <= _FEW_VIEWS or largest > 2 * math.pi + 0.01 or largest == 0:
         if not unit:
             why = f"they reach {largest:g}, more than 2 pi" if largest > 2 * math.pi else "too few to tell from radians"
             remarks.notes.append(f"{name} says no unit: taken as degrees, as {why}")
         return values
+    if unit:
+        remarks.notes.append(
+            f"{name} is taken as degrees, as is said, though none of {len(values)} angles exceeds {largest:.4g}: if "
+            f"they are radians, convert them or name others with --angles"
+        )
+        return values
     span = float(values.max() - values.min())
     step = span / (len(values) - 1)
     # A half or a whole turn, with its end point or without.
-    if not unit and min(abs(span + s - turn) for s in (0.0, step) for turn in (math.pi, 2 * math.pi)) < step / 4 + 1e-3:
+    if min(abs(span + s - turn) for s in (0.0, step) for turn in (math.pi, 2 * math.pi)) < step / 4 + 1e-3:
         remarks.notes.append(f"{name} says no unit: taken as radians, as the views span {span / math.pi:.4g} pi")
         return np.degrees(values)
     remarks.problems.append(
         f"expected {name} in degrees, got {len(values)} angles that look like radians: none exceeds {largest:.4g}, "
-        f"where 2 pi = 6.283 and scans span 180 or 360 degrees. If they are radians, write numpy.degrees(theta) with "
-        f"the attribute units='deg' to {name}, or set units='rad'; or name others with --angles"
+        f"where 2 pi = 6.283 and scans span 180 or 360 degrees. Set its attribute units='rad' or, if they are degrees, "
+        f"units='deg'; or name others with --angles"
     )
     return values

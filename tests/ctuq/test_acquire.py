@@ -258,3 +258,11 @@ def test_a_fan_beam_keeps_its_geometry(model: GaussianReconstruct, tmp_path: Pat
     assert torch.tensor(state.planner.measured[1].projection) == pytest.approx(
         scan_of(PILOTS, fan=True).sinogram[1].numpy()
     )
+
+
+def test_a_pilot_of_any_layout_whose_parts_are_named(model: GaussianReconstruct, pilot: Path, tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "true.txt", angles := [10.0 + 30 * i for i in range(len(PILOTS))])
+    words = ["acquire", "start", str(tmp_path / "named"), str(pilot), "--angles", str(tmp_path / "true.txt"), *SETTINGS]
+    assert main(words) == 0
+    views = AcquisitionFolder(tmp_path / "named").read()[1].planner.measured
+    assert sorted(np.degrees([view.angle_rad for view in views])) == pytest.approx(angles)

@@ -78,7 +78,16 @@ def test_small_angles_without_a_unit_are_not_guessed(path: Path) -> None:
         file["exchange/theta"][...] = np.arange(12) * 0.3
         del file["exchange/theta"].attrs["units"]
 
-    assert "look like radians" in find_problems(changed(path, change))[0]
+    assert "look like radians: none exceeds 3.3" in find_problems(changed(path, change))[0]
+
+
+@pytest.mark.parametrize("last", [5.0, np.pi])
+def test_a_narrow_arc_in_degrees_is_believed_and_said(path: Path, last: float) -> None:
+    degrees = np.linspace(0, last, 12)
+    header = inspect(changed(path, lambda file: file["exchange/theta"].__setitem__(..., degrees)))
+    assert header.problems == ()
+    assert header.theta_deg == pytest.approx(degrees)
+    assert any("taken as degrees, as is said" in note for note in header.notes)
 
 
 @pytest.mark.parametrize("shape", ["stack", "frame", "value", "array of one"])
@@ -165,7 +174,7 @@ def test_units_that_are_not_said_are_counts_where_there_are_flats(path: Path) ->
     assert header.units == "counts"
     assert header.units_why == "they say units 'none', and there are frames of the open beam"
     changed(path, lambda file: file.__delitem__("exchange/data_white"))
-    assert "units='line_integral' or 'counts'" in find_problems(path)[0]
+    assert "'line_integral' or 'counts' as the attribute units" in find_problems(path)[0]
 
 
 def test_darks_may_be_missing(path: Path) -> None:
@@ -199,18 +208,26 @@ def one_value(name: str, value: float) -> Callable[[Any], None]:
     return change
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (one_value("exchange/data", np.nan), "expected finite counts in the projections, got 1 NaN of 120"),
-        (one_value("exchange/data", np.inf), "expected finite counts in the projections, got 1 infinite of 120"),
-        (one_value("exchange/data_white", np.nan), "expected finite counts in the flats, got 1 NaN of 40"),
-        (one_value("exchange/data_dark", np.nan), "expected finite counts in the darks, got 1 NaN of 30"),
-    ],
-)
-def test_counts_that_are_none_are_named(path: Path, change: Callable[[Any], None], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        read_scan(changed(path, change), row=1)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_single_counts_that_are_none_are_masked(path: Path, value: float) -> None:
+    for name, n_masked in (("data_white", 0), ("data_dark", 0), ("data", 1)):
+        scan = read_scan(changed(path, one_value(f"exchange/{name}", value)), row=1)
+        assert scan.sinogram.isfinite().all()
+        assert int(scan.masked.sum()) == n_masked
+    assert any(step.name == "nan counts" and "masked 1 of 120" in step.text for step in scan.steps)
+
+
+def test_many_counts_that_are_none_are_refused(path: Path) -> None:
+    def spoil(file: Any) -> None:
+        values = file["exchange/data"][()].astype(np.float64)
+        values[:, 1, :2] = np.nan
+        attributes = dict(file["exchange/data"].attrs)
+        del file["exchange/data"]
+        file["exchange/data"] = values
+        file["exchange/data"].attrs.update(attributes)
+
+    with pytest.raises(InputError, match=r"scan\.h5: expected finite counts in the views, got 24 of 120 NaN"):
+        read_scan(changed(path, spoil), row=1)
     assert read_scan(path, row=0).sinogram.isfinite().all()
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect, opened_scan, read_scan
+from ctuq.scan_header import ScanHeader
 from ctuq.scan_source import CountRows
 from ctuq.sinogram_file import write_sinogram_file
 from ctuq.source_choice import SourceChoice
@@ -60,6 +61,34 @@ def assert_same(path: Path, scan: Measurement, row: int, wanted: torch.Tensor) -
     torch.testing.assert_close(back.sinogram, wanted, rtol=1e-6, atol=1e-6)
     assert back.geometry.angles_rad == pytest.approx(np.radians(scan.theta_deg), abs=1e-9)
     assert isinstance(back.noise_variance, torch.Tensor) == (scan.flats is not None)
+
+
+def with_units(folder: Path, layout: str, units: str) -> ScanHeader:
+    """The header of counts with flats and darks whose file calls them otherwise."""
+    if layout == "TIFF":
+        path = write_tiff_stack(folder / "scan.toml", measurement())
+        path.write_text(path.read_text().replace('units = "counts"', f'units = "{units}"'))
+        return inspect(path)
+    path = write_data_exchange(folder / "scan.h5", measurement())
+    with h5py.File(path, "r+") as file:
+        file["exchange/data"].attrs["units"] = units
+        if layout == "named":
+            file.move("exchange", "other")
+    names = {name: f"other/{end}" for name, end in zip(("data", "angles", "flats", "darks"), ENDS, strict=True)}
+    return inspect(path, SourceChoice(**names) if layout == "named" else SourceChoice())
+
+
+ENDS = ("data", "theta", "data_white", "data_dark")
+
+
+@pytest.mark.parametrize("layout", ["TIFF", "Data Exchange", "named"])
+def test_every_layout_takes_flats_for_counts_and_none_for_line_integrals(tmp_path: Path, layout: str) -> None:
+    header = with_units(tmp_path, layout, "line_integral")
+    assert (header.units, header.n_flats, header.n_darks) == ("line_integral", 0, 0)
+    assert "flats and darks are left out: the data are line integrals already" in header.notes
+    header = with_units(tmp_path, layout, "photons")
+    assert (header.units, header.n_flats, header.n_darks) == ("counts", 4, 3)
+    assert header.units_why == "they say units 'photons', and there are frames of the open beam"
 
 
 @pytest.mark.parametrize("writer", COUNT_WRITERS | TIFF_WRITERS)

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctuq.errors import InputError
 from ctuq.hdf5_frames import Hdf5Frames
-from ctuq.scan_file import inspect, opened_scan
+from ctuq.scan import Scan
+from ctuq.scan_file import inspect, opened_scan, read_scans
 from tests.ctuq.scan_layouts import measurement, write_data_exchange, write_nxtomo
 
 
@@ -90,7 +92,8 @@ def test_any_frames_are_read_right_and_no_chunk_twice(
 
 PEAK = """
 import resource, sys
-from ctuq.scan_file import inspect, opened_scan, read_scan
+from ctuq.scan import Scan
+from ctuq.scan_file import inspect, opened_scan, read_scans, read_scan
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 header = inspect(sys.argv[1])
 with opened_scan(sys.argv[1]) as source:
@@ -120,3 +123,18 @@ def test_a_volume_of_many_gigabytes_takes_little_memory(tmp_path: Path) -> None:
     volume, rays, peak = map(int, ended.stdout.split())
     assert (volume, rays) == (12_800_000_000, 400 * 8000)
     assert peak < 600_000_000
+
+
+@pytest.mark.parametrize("value", [0, 65535])
+def test_a_row_is_judged_by_itself_whatever_is_read_with_it(tmp_path: Path, value: int) -> None:
+    scan = measurement(rows=4)
+    scan.data[5, 2] = value  # a view without counts, or stuck, in one row of four
+    path = write_data_exchange(tmp_path / "scan.h5", scan)
+    together = dict(read_scans(path, range(4)))
+    alone = dict(outcome for row in range(4) for outcome in read_scans(path, [row]))
+    assert {row for row, found in together.items() if isinstance(found, InputError)} == ({2} if value == 0 else set())
+    assert [said(found) for found in together.values()] == [said(found) for found in alone.values()]
+
+
+def said(found: Scan | InputError) -> str:
+    return str(found) if isinstance(found, InputError) else found.sha256

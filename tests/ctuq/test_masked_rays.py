@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,6 +57,15 @@ def test_masks_survive_and_say_nothing_of_the_other_rays_noise() -> None:
     assert isinstance(scan.noise_variance, torch.Tensor)
     assert scan.noise_variance[~scan.masked].equal(variance[~scan.masked])
     assert scan.select([2, 1]).masked.equal(mask((2, 3))[[2, 1]])
+
+
+def test_a_mask_states_no_noise() -> None:
+    for variance in (None, 0.5):
+        masked = Scan(RAMP, GEOMETRY, variance).with_masked(mask((0, 0), (2, 3)))
+        assert not any(scan.noise_stated for scan in (masked, masked.binned(2), masked.every(2)))
+    stated = Scan(RAMP, GEOMETRY, torch.ones(SHAPE))
+    assert all(scan.noise_stated for scan in (stated, stated.with_masked(mask((0, 0))), stated.binned(2)))
+    assert not replace(stated, noise_variance=None).noise_stated
 
 
 def test_half_the_scan_may_be_masked() -> None:

@@ -128,7 +128,7 @@ def test_a_grid_too_large_for_memory_names_the_largest_that_fits(
     monkeypatch.setattr(preparation, "available_memory", lambda: available)
     (problem,) = at(size).problems
     assert f"got grid.size {size or 70} " in problem
-    assert problem.endswith(f"choose grid.size up to {largest}, or use fewer views (scan.angle_step)")
+    assert problem.endswith(f"grid.size up to {largest}")
     assert not at(largest).problems
     assert at(largest + 1).problems
 
@@ -143,15 +143,28 @@ def test_the_named_size_fits_although_dense_posteriors_take_more_than_larger_sam
     assert at(50).memory_bytes > available
     monkeypatch.setattr(preparation, "available_memory", lambda: available)
     (problem,) = at(64).problems
-    found = re.search(r"choose grid\.size up to (\d+),", problem)
+    found = re.search(r"grid\.size up to (\d+)$", problem)
     assert found is not None
     assert not at(int(found[1])).problems
 
 
-def test_where_no_grid_fits_fewer_views_are_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "value"), [("angle_step", 3), ("detector_bin", 2)])
+def test_fewer_rays_are_advised_before_a_smaller_image(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> None:
+    def at(**scan: int) -> Estimate:
+        return estimate(fan_scan(n_views=60), config(grid={"size": 24}, scan={"detector_bin": 1} | scan))
+
+    available = at(**{name: value}).memory_bytes
+    monkeypatch.setattr(preparation, "available_memory", lambda: available)
+    (problem,) = at().problems
+    assert "GB: choose scan." in problem
+    assert f"scan.{name}={value}" in problem
+    assert not at(**{name: value}).problems
+
+
+def test_where_nothing_fits_a_smaller_network_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "available_memory", lambda: 1000)
     (problem,) = estimate(fan_scan(), Config()).problems
-    assert problem.endswith("use fewer views (scan.angle_step)")
+    assert problem.endswith("use a smaller network (network.channels), or more memory")
     with pytest.raises(InputError, match="free memory"):
         require_feasible(fan_scan(), Config())
 

@@ -220,6 +220,21 @@ def test_broken_columns_that_are_named_are_masked_and_the_step_is_kept() -> None
     assert result.provenance.input_sha256 == disc_scan().sha256
 
 
+def test_a_mask_alone_makes_the_fit_no_longer() -> None:
+    """Only noise that is stated is worth trying a second misfit."""
+    totals: dict[str, int] = {}
+    variance = torch.full((30, 26), NOISE**2)
+    for name, scan in (("bare", disc_scan()), ("masked", disc_scan()), ("stated", disc_scan(noise_variance=variance))):
+        columns = "[3]" if name == "masked" else "[]"
+        settings = load_config(overrides=[*QUICK, f"preprocessing.broken_columns={columns}"])
+
+        def on_step(stage: str, done: int, total: int, info: Mapping[str, float], name: str = name) -> None:
+            totals[name] = total
+
+        fitted_image(scan, settings, on_step=on_step)
+    assert totals["masked"] == totals["bare"] < totals["stated"]
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

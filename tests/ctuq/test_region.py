@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from ctuq.processing_step import ProcessingStep
 from ctuq.region import RegionMean, object_mask, region_by_samples
 from ctuq.result_file import read_result
 from ctuq.summary import summarise, summary_lines
 from dip import DensePosterior
 from operators import GaussianNoise, MatrixMap
-from tests.ctuq.fake_results import fake_reconstruction
+from tests.ctuq.fake_results import fake_provenance, fake_reconstruction
 from tests.dip.dense import randn
 from tests.dip.gaussian_model import model
 
@@ -101,3 +102,10 @@ def test_the_summary_tells_the_objects_mean_with_its_deviation() -> None:
 def test_in_words() -> None:
     assert str(RegionMean(0.038512, 0.000213, 0.0)) == "0.03851 ± 0.00021 1/mm (one deviation)"
     assert str(RegionMean(0.038512, 0.000213, 0.00004)) == "0.03851 ± 0.00021 1/mm (one deviation, known to 19 %)"
+
+
+def test_the_summary_calls_every_step_by_its_name() -> None:
+    steps = (ProcessingStep("reading", "guessed the units"), ProcessingStep("rotation axis", "at 3.5, as given"))
+    lines = summary_lines(fake_reconstruction(provenance=replace(fake_provenance(), steps=steps)))
+    assert "  reading       guessed the units" in lines
+    assert "  rotation axis at 3.5, as given" in lines

@@ -13,6 +13,7 @@ from ctuq.__main__ import main
 from ctuq.errors import InputError
 from ctuq.phantoms import phantom
 from ctuq.scan_file import find_problems, read_scan
+from ctuq.sinogram_file import write_sinogram_file
 from ctuq.transmission import line_integrals
 from operators import filtered_back_projection
 
@@ -141,3 +142,25 @@ def test_pictures_that_are_none_are_refused(tmp_path: Path, values: object) -> N
     np.save(tmp_path / "a.npy", np.array(values))
     with pytest.raises(InputError, match=r"a\.npy"):
         phantom(str(tmp_path / "a.npy"), 16, rng=rng())
+
+
+def test_a_narrow_arc_is_read_back(tmp_path: Path) -> None:
+    assert simulate(tmp_path / "arc.h5", "--arc", "5", "--noise", "0.02") == 0
+    assert find_problems(tmp_path / "arc.h5") == []
+
+
+def test_line_integrals_are_written_as_any_other_scan_is(tmp_path: Path) -> None:
+    assert simulate(tmp_path / "simulated.h5", "--noise", "0.02") == 0
+    write_sinogram_file(tmp_path / "other.h5", read_scan(tmp_path / "simulated.h5"))
+    assert stored(tmp_path / "simulated.h5") == stored(tmp_path / "other.h5")
+
+
+def stored(path: Path) -> dict[str, object]:
+    """How everything that both files have is kept."""
+    found: dict[str, object] = {}
+    with h5py.File(path) as file:
+        for group in ("exchange", "measurement/instrument/ctuq_geometry"):
+            for name, node in (("", file[group]), *file[group].items()):
+                kept = (node.dtype, node.compression_opts, node.shuffle, node.shape) if name else ()
+                found[f"{group}/{name}"] = (kept, dict(node.attrs))
+    return found

@@ -45,6 +45,16 @@ def test_a_fan_scan_comes_back_as_it_went(tmp_path: Path, *, noisy: bool) -> Non
     assert header.theta_deg == tuple(30.0 * i for i in range(12))
 
 
+def test_rays_that_the_file_states_as_hopeless_are_told(tmp_path: Path) -> None:
+    assert fan_scan(noisy=True).steps == ()
+    write_sinogram_file(tmp_path / "scan.h5", fan_scan(noisy=True).with_masked(hidden := torch.eye(12, 10) > 0))
+    back = read_scan(tmp_path / "scan.h5")
+    assert back.masked.equal(hidden)
+    (step,) = (step for step in back.steps if step.name == "stated noise")
+    assert step.text.startswith("masked 10 of 120 rays, whose stated variance is above 1e+06 times")
+    assert step.numbers == {"rays": 10}
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     n_angles=st.integers(1, 12),
@@ -197,7 +207,7 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path: Path, mo
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ctuq.sinogram_file._write_rays", interrupted)
+    monkeypatch.setattr("ctuq.sinogram_file.write_rays", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_sinogram_file(path, fan_scan(name="new"), force=True)
     assert read_scan(path).name == "old"

@@ -77,12 +77,15 @@ BAD: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no angles": (of_toml("angles_deg =", "# angles_deg ="), ["expected angles_deg of scan.toml", "got None"]),
     "no numbers": (of_toml("angles_deg = [0.0", 'angles_deg = ["zero"'), ["expected angles_deg of scan.toml"]),
     "unknown key": (of_toml("darks =", "dark ="), ["expected the keys", "got dark"]),
-    "unknown units": (of_toml('"counts"', '"photons"'), ["units='line_integral' or 'counts'", "got 'photons'"]),
+    "unknown units": (
+        lambda path: path.write_text(path.read_text().replace('"counts"', '"photons"').replace("flats =", "# flats =")),
+        ["'line_integral' or 'counts' as the key units of the TOML file", "got 'photons'"],
+    ),
     "flats missing": (of_toml("flats =", "# flats ="), ["frames of the open beam", "got no flats"]),
     "flats of another detector": (of_toml("flats_*", "wide"), ["flats of the projections' detector", "(3, 12)"]),
     "half a geometry": (
         lambda path: path.write_text(path.read_text() + '\n[geometry]\ntype = "fan"\npitch_mm = 0.1'),
-        ["expected the attribute source_origin_mm on [geometry] of scan.toml"],
+        ["expected source_origin_mm on [geometry] of scan.toml"],
     ),
 }
 
@@ -120,3 +123,18 @@ def test_a_compressed_frame_that_does_not_unpack(tmp_path: Path) -> None:
     (tmp_path / "data.tif").write_bytes(frames)
     with pytest.raises(InputError, match=r"scan\.toml: expected an undamaged file"):
         read_scan(path)
+
+
+def test_what_the_command_line_names_is_sought_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "more").mkdir()
+    path = write_tiff_stack(tmp_path / "scans" / "scan.toml", measurement())
+    np.savetxt(tmp_path / "more" / "angles.txt", np.arange(12) * 7.0)
+    tifffile.imwrite(tmp_path / "more" / "flats.tif", np.full((3, 10), 2000, "u2"))
+    monkeypatch.chdir(tmp_path / "more")
+    for flats in ("flats.tif", "../more/fl*.tif", str(tmp_path / "more" / "flats.tif")):
+        header = inspect(path, SourceChoice(angles="angles.txt", flats=flats))
+        assert (header.theta_deg[-1], header.n_flats, header.problems) == (77.0, 1, ())
+    assert "no such file" in find_problems(path, SourceChoice(flats="flats_*.tif"))[0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def masked(found: Transmission) -> NDArray[np.bool_]:
 
 
 def note(found: Transmission, name: str) -> ProcessingStep:
-    (step,) = (step for step in found.notes if step.name == name)
+    (step,) = (step for step in found.steps if step.name == name)
     return step
 
 
@@ -120,7 +121,7 @@ def test_nan_negative_and_zero_counts_are_three_notes_and_masked() -> None:
 
 def test_nothing_to_mask_is_not_mentioned() -> None:
     found = measured(hill(), 1e4)
-    assert [step.name for step in found.notes] == ["flat and dark correction", "noise from counts"]
+    assert [step.name for step in found.steps] == ["flat and dark correction", "noise from counts"]
 
 
 def test_flats_of_few_photons_are_warned_of() -> None:
@@ -128,13 +129,6 @@ def test_flats_of_few_photons_are_warned_of() -> None:
     rings = "expect rings"
     assert rings in str(note(line_integrals(counts, np.full((2, 12), 1e4), 0.0), "noise from counts"))
     assert rings not in str(note(line_integrals(counts, np.full((200, 12), 1e4), 0.0), "noise from counts"))
-
-
-def test_counts_per_photon_change_variances_in_proportion_and_line_integrals_hardly() -> None:
-    counts = np.random.default_rng(1).poisson(5e4, (9, 12)).astype(float)
-    one, ten = (line_integrals(counts, 1e5, 0.0, counts_per_photon=gain) for gain in (1, 10))
-    np.testing.assert_allclose(ten.variance, 10 * one.variance, rtol=2e-3)
-    np.testing.assert_allclose(ten.line_integrals, one.line_integrals, atol=1e-3)
 
 
 def test_broken_columns_are_masked_in_every_view() -> None:
@@ -155,7 +149,7 @@ def test_broken_columns_are_masked_in_every_view() -> None:
         ((np.ones(5), 2.0, 0.0), r"expected counts \(angle, column\), got shape \(5,\)"),
         ((np.ones((4, 5)), np.ones((2, 6)), 0.0), "expected flats .* of the counts' 5 columns"),
         ((np.ones((4, 5)), 2.0, np.ones((2, 3, 5))), "expected darks"),
-        ((np.ones((4, 5)), np.full((2, 5), math.nan), 0.0), "expected flats without NaN"),
+        ((np.ones((4, 5)), np.full((2, 5), math.nan), 0.0), "expected finite counts in the flats, got 10 of 10 NaN"),
         ((np.ones((4, 5)), 5.0, 2.0), "flats and darks swapped"),
         ((np.array([["a", "b"]]), 5.0, 2.0), "expected counts as numbers"),
     ],
@@ -165,6 +159,35 @@ def test_what_makes_no_line_integrals_is_refused(arguments: tuple[Array, Array, 
         line_integrals(*arguments)
 
 
-def test_a_gain_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match="counts per photon"):
-        line_integrals(np.ones((4, 5)), 2.0, 0.0, counts_per_photon=0.0)
+def test_what_is_not_finite_in_flats_and_darks_is_left_out_of_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    row = counted(hill(), photons=1000, n_flats=5, n_darks=5, dark_level=3.0, rng=rng)
+    flats, darks = row.flats.astype(float), row.darks.astype(float)
+    flats[0, 7], darks[1, 8] = math.inf, math.nan
+    found = line_integrals(row.counts, flats, darks)
+    for column, wanted in ((7, (row.flats[1:], row.darks)), (8, (row.flats, np.delete(row.darks, 1, axis=0)))):
+        values = line_integrals(row.counts, *wanted).line_integrals
+        np.testing.assert_allclose(found.line_integrals[:, column], values[:, column], rtol=1e-2)
+    flats[:, 20] = darks[:, 30] = math.nan
+    dead = line_integrals(row.counts, flats, darks)
+    assert masked(dead)[:, [20, 30]].all()
+    assert masked(dead).sum() == masked(found).sum() + 2 * len(row.counts)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda counts: counts.__setitem__((slice(None), slice(0, 9)), math.nan), "got 540 of 4800 NaN"),
+        (lambda counts: counts.__setitem__(3, math.inf), r"got 1 of 60 with nothing but zeros or NaN \(the first is 3"),
+        (lambda counts: counts.__setitem__(5, 0), r"got 1 of 60 with nothing but zeros or NaN \(the first is 5"),
+    ],
+)
+def test_more_than_a_tenth_or_a_whole_view_without_counts_is_refused(
+    spoil: Callable[[Array], None], message: str
+) -> None:
+    counts = 1000 * np.exp(-hill())
+    counts[:, :4] = math.nan
+    assert line_integrals(counts, 1000.0, 0.0).line_integrals[:, 4:].min() >= -0.01
+    spoil(counts)
+    with pytest.raises(InputError, match=message):
+        line_integrals(counts, 1000.0, 0.0)
