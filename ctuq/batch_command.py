@@ -96,7 +96,8 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
         events.said(closing_lines(closing, out), closing_record(closing))
         if closing.interrupted:
             raise typer.Exit(INTERRUPTED)
-        if closing.failures or closing.problems:
+        unfinished = closing.counts["pending"] and limit is None
+        if closing.failures or closing.problems or unfinished:
             raise typer.Exit(FAILED)
 
 

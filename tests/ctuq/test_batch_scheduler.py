@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ctuq import batch_scheduler
 from ctuq.batch_database import open_database
 from ctuq.batch_executors import SubmittedJobs, Workers
 from ctuq.batch_job import Job, Slice
@@ -130,6 +131,37 @@ def test_a_pool_that_always_breaks_ends_the_run_which_can_go_on(batch: Batch) ->
         yield Workers(Breaking(0), lambda: 2, 1)
 
     with pytest.raises(CtuqError, match="lost 3 times"):
+        batch.scheduler(quick, connect).run()
+    assert batch.states() == ["pending"] * 4
+
+
+def test_a_cluster_that_has_no_workers_at_the_moment_is_waited_for(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_scheduler, "_POLL_S", 0.01)
+    slots = iter([0, 0, 1, 0, 0])
+
+    @contextmanager
+    def connect() -> Iterator[Workers]:
+        with ThreadPoolExecutor(1) as executor:
+            yield Workers(executor, lambda: next(slots, 1), 1)
+
+    batch.scheduler(quick, connect).run()
+    assert batch.states() == ["done"] * 4
+
+
+def test_a_cluster_that_never_has_workers_is_an_error_and_the_slices_stay(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_scheduler, "_POLL_S", 0.01)
+    monkeypatch.setattr(batch_scheduler, "_PATIENCE_S", 0.05)
+
+    @contextmanager
+    def connect() -> Iterator[Workers]:
+        with ThreadPoolExecutor(1) as executor:
+            yield Workers(executor, lambda: 0, 1)
+
+    with pytest.raises(CtuqError, match="there has been none for"):
         batch.scheduler(quick, connect).run()
     assert batch.states() == ["pending"] * 4
 
