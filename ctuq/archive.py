@@ -29,13 +29,15 @@ class Entry:
         n_rows: detector rows.
         n_detectors: detector pixels in a row.
         pitch_mm: of rows, at the rotation axis; square detector pixels are assumed.
+        problem: why it cannot be reconstructed, with zeros for the sizes; or empty.
     """
 
     name: str
-    n_views: int
-    n_rows: int
-    n_detectors: int
-    pitch_mm: float
+    n_views: int = 0
+    n_rows: int = 0
+    n_detectors: int = 0
+    pitch_mm: float = 0.0
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,18 @@ class Contents:
 
     Args:
         sha256: of its bytes, in hex; empty where it could not be read.
-        entries: measurements that can be reconstructed.
+        entries: measurements in the file.
         problem: why there are none, or empty.
     """
 
     sha256: str
     entries: tuple[Entry, ...]
     problem: str = ""
+
+    @property
+    def flawed(self) -> bool:
+        """Whether the file or an entry of it cannot be reconstructed."""
+        return bool(self.problem) or any(entry.problem for entry in self.entries)
 
 
 def files_in(scans: Sequence[Path]) -> list[Path]:
@@ -90,7 +97,14 @@ def look(path: Path) -> Iterator[Contents]:
 
 def _parts(path: Path) -> tuple[Entry, ...]:
     names = inspect(path).entries
-    return tuple(_entry(path, name) for name in names) if len(names) > 1 else (_entry(path, ""),)
+    return tuple(_one_of_several(path, name) for name in names) if len(names) > 1 else (_entry(path, ""),)
+
+
+def _one_of_several(path: Path, name: str) -> Entry:
+    try:
+        return _entry(path, name)
+    except InputError as error:
+        return Entry(name, problem=str(error))
 
 
 def _entry(path: Path, name: str) -> Entry:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from ctuq.errors import CtuqError, InputError
 
-_VERSION = 1
+_VERSION = 2
 _PATIENCE_S = 120  # for other runs' transactions
 _SCHEMA = """
 CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, problem TEXT) STRICT;
 CREATE TABLE entries (path TEXT, name TEXT, n_views INTEGER, n_rows INTEGER, n_detectors INTEGER, pitch_mm REAL,
-    PRIMARY KEY (path, name)) STRICT;
+    problem TEXT, PRIMARY KEY (path, name)) STRICT;
 CREATE TABLE names (name TEXT PRIMARY KEY, path TEXT, entry TEXT, UNIQUE (path, entry)) STRICT;
 CREATE TABLE slices (
     scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT,

@@ -86,7 +86,7 @@ def look_at(
         on_step: told how many are done.
     """
     known = {path: manifest.files.known(path) for path in files}
-    found = {path: seen for path, seen in known.items() if seen and not (again and seen.problem)}
+    found = {path: seen for path, seen in known.items() if seen and not (again and seen.flawed)}
     new = {path: stamp(path) for path in files if path not in found}
     on_step("look", len(found), len(files), {})
     with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
@@ -134,6 +134,9 @@ def enrol(manifest: Manifest, found: Mapping[Path, Contents], wishes: Wishes) ->
             if contents.problem:
                 blocks.append(_unreadable(manifest, path, contents, names, wishes))
             for entry in contents.entries:
+                if entry.problem:
+                    blocks.append(_flawed(manifest, path, entry, contents, names, wishes))
+                    continue
                 slices = _slices(path, entry, contents.sha256, names[path, entry.name], wishes)
                 if not slices:
                     blocks.append(_without_rows(manifest, path, entry, contents, names, wishes))
@@ -175,6 +178,18 @@ def _unreadable(
 ) -> tuple[Slice, ...]:
     """A file that no scan can be read from has one slice, which failed."""
     return _failed(manifest, names[path, ""], path, "", contents.sha256, contents.problem, wishes)
+
+
+def _flawed(
+    manifest: Manifest,
+    path: Path,
+    entry: Entry,
+    contents: Contents,
+    names: Mapping[tuple[Path, str], str],
+    wishes: Wishes,
+) -> tuple[Slice, ...]:
+    """So has an entry, beside others that may be well."""
+    return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, entry.problem, wishes)
 
 
 def _without_rows(
@@ -257,7 +272,7 @@ class Needs:
 def needs(entries: Iterable[Entry], config: Config) -> Needs:
     """What the largest slice of these takes, from shapes alone; zeros where none can be told."""
     memory = disk = 0
-    for n_views, n_detectors in {(entry.n_views, entry.n_detectors) for entry in entries}:
+    for n_views, n_detectors in {(entry.n_views, entry.n_detectors) for entry in entries if not entry.problem}:
         angles = np.linspace(0, np.pi, n_views, endpoint=False)
         geometry = ParallelBeam(grid=ImageGrid(shape=(1, 1), pixel_mm=1e-9), angles_rad=angles, n_detectors=n_detectors)
         stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
 from ctuq.archive import Contents, Entry
@@ -28,7 +29,7 @@ class KnownFiles:
         if row is None or (row[0], row[1]) != stamp(path):
             return None
         entries = self._db.execute(
-            "SELECT name, n_views, n_rows, n_detectors, pitch_mm FROM entries WHERE path = ? ORDER BY rowid",
+            "SELECT name, n_views, n_rows, n_detectors, pitch_mm, problem FROM entries WHERE path = ? ORDER BY rowid",
             [str(path)],
         )
         return Contents(row[2], tuple(Entry(*entry) for entry in entries), row[3])
@@ -41,8 +42,8 @@ class KnownFiles:
                 "REPLACE INTO files VALUES (?, ?, ?, ?, ?)", [str(path), *seen, found.sha256, found.problem]
             )
             self._db.executemany(
-                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
-                [(str(path), e.name, e.n_views, e.n_rows, e.n_detectors, e.pitch_mm) for e in found.entries],
+                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(str(path), *astuple(entry)) for entry in found.entries],
             )
 
     def names(self) -> dict[str, tuple[Path, str]]:

@@ -18,6 +18,7 @@ from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock
 from tests.ctuq.fake_batch import Silent, fail_odd, files, here, interrupted, quick, request, write_scan
+from tests.ctuq.scan_layouts import measurement, write_data_exchange
 
 
 @pytest.fixture
@@ -128,6 +129,25 @@ def test_a_damaged_file_is_a_failure_that_stops_nobody(scans: Path, out: Path) -
     assert not (out / "bad.h5").exists()
     write_scan(scans / "bad.h5", value=5.0)
     assert run(scans, out).made == 1
+
+
+def test_a_bad_entry_is_a_failure_beside_the_results_of_the_others(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "in" / "day.h5"
+    path.parent.mkdir()
+    for number, group in enumerate(("exchange", "exchange_1", "exchange_2")):
+        write_data_exchange(path, measurement(seed=number), group=group, mode="a")
+    with h5py.File(path, "r+") as file:
+        del file["exchange_1/data"]
+    closing = run(path.parent, out)
+    ((label, reason),) = closing.failures
+    assert label == "day-exchange_1"
+    assert "expected a dataset exchange_1/data" in reason
+    assert closing.made == 6
+    assert {"day-exchange.h5", "day-exchange_2.h5"} <= set(files(out))
+    assert run(path.parent, out).made == 0
+    with h5py.File(path, "r+") as file:
+        file["exchange_1/data"] = file["exchange/data"][()]
+    assert run(path.parent, out, force=True).failures == ()
 
 
 def test_a_volume_is_parts_and_a_master_whose_missing_rows_are_nan(tmp_path: Path, out: Path) -> None:
