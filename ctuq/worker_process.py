@@ -134,6 +134,7 @@ class WorkerProcess:
             RunEndedError: the run that wanted it is stopped or dead; so is the worker then.
         """
         items: list[Any] = []
+        begun = False
         try:
             if not self._ready:
                 self._next(call.lifeline, time.monotonic() + _START_S)
@@ -141,6 +142,8 @@ class WorkerProcess:
             self._log.seek(0)  # the worker writes through the same position
             self._log.truncate()
             self._pipe.send((call.work, call.argument))
+            self._next(call.lifeline, time.monotonic() + _START_S)  # imports are not the work's own time
+            begun = True
             limit = math.inf if call.time_limit_s is None else call.time_limit_s
             deadline = time.monotonic() + limit
             while True:
@@ -150,7 +153,7 @@ class WorkerProcess:
                 items.append(value)
         except TimeoutError:
             self._end()
-            what = f"took longer than the limit of {call.time_limit_s:g} s" if self._ready else "did not start"
+            what = f"took longer than the limit of {call.time_limit_s:g} s" if begun else "did not start"
             return Answer(tuple(items), f"{what}; the worker was killed")
         except (EOFError, OSError):
             return Answer(tuple(items), self._obituary())
