@@ -144,13 +144,12 @@ class Scheduler:
 
     def _submit(self, claimed: tuple[Slice, ...], workers: Workers) -> bool:
         job = self._job_of(claimed)
-        seconds = self._limits.slice_s
         call = Call(
             work=self._work,
             argument=job,
             lifeline=self._run.path,
             outputs=self._outputs(claimed),
-            time_limit_s=None if seconds is None else seconds * len(claimed),
+            time_limit_s=self._limits.slice_s,
             threads=workers.threads,
         )
         try:

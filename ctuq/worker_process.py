@@ -41,7 +41,7 @@ class Call:
         argument: of `work`; pickled.
         lifeline: lock of the run that wants it; without that run the work is given up.
         outputs: files it writes; what dead workers left of them is removed first.
-        time_limit_s: after which the worker is killed; None: never.
+        time_limit_s: for each item, after which the worker is killed; None: never.
         threads: of numerical libraries, in the worker.
     """
 
@@ -145,9 +145,8 @@ class WorkerProcess:
             self._next(call.lifeline, time.monotonic() + _START_S)  # imports are not the work's own time
             begun = True
             limit = math.inf if call.time_limit_s is None else call.time_limit_s
-            deadline = time.monotonic() + limit
             while True:
-                kind, value = self._next(call.lifeline, deadline)
+                kind, value = self._next(call.lifeline, time.monotonic() + limit)
                 if kind != "item":
                     return Answer(tuple(items), None if kind == "end" else value[0])
                 items.append(value)

@@ -224,6 +224,20 @@ def test_a_worker_that_dies_fails_the_slice_it_was_at_and_no_other(tmp_path: Pat
     batch.manifest.close()
 
 
+def test_the_limit_of_a_row_is_not_that_of_its_job(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, block=4)
+    limits = []
+
+    def noted(call: Any) -> Any:
+        limits.append(call.time_limit_s)
+        return here(call)
+
+    batch.scheduler(quick, threads, perform=noted, limits=Limits(slice_s=7.0)).run()
+    assert limits == [7.0]
+    batch.run.release()
+    batch.manifest.close()
+
+
 def full(job: Any) -> Iterator[Any]:
     yield from ()
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
