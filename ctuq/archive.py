@@ -1,22 +1,25 @@
 """What the batch asks of a file: which entries and rows it has, what its content is, and the scan of each row.
 
-The three places where a file's format matters are here: `_parts`, `content_sha256` and `read_rows`.
+The places where a file's format matters are here: `_headers` and `read_rows`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ctuq.errors import InputError
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect, read_scans
+from ctuq.scan_header import ScanHeader
 from ctuq.source_choice import SourceChoice
 
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".toml")
 """Endings of the files that are looked for in a folder."""
+
+_STRETCH = 2**26  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,16 @@ class Contents:
     """What was found in a file.
 
     Args:
-        sha256: of its bytes, in hex; empty where it could not be read.
+        sha256: of its bytes and of those of the files that it leads to, in hex; empty where they could not be read.
         entries: measurements in the file.
         problem: why there are none, or empty.
+        stamps: sizes and times of change, before they were read, of all files that the entries depend on.
     """
 
     sha256: str
     entries: tuple[Entry, ...]
     problem: str = ""
+    stamps: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def flawed(self) -> bool:
@@ -83,35 +88,39 @@ def files_in(scans: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
-def look(path: Path) -> Iterator[Contents]:
-    """Read a file's headers and its bytes once; yields one item, as work for a worker process."""
+def look(path: Path) -> Iterator[int | Contents]:
+    """Read a file's headers, and once every byte that its scans depend on; work for a worker process.
+
+    Yields:
+        How many bytes were read, now and then, and what was found at the end.
+    """
     try:
-        entries = _parts(path)
-        yield Contents(content_sha256(path), entries)
-    except InputError as error:
-        yield Contents(_sha256_or_nothing(path), (), str(error))
+        try:
+            headers = _headers(path)
+        except InputError as error:
+            yield Contents((yield from _sha256_of((path,))), (), str(error))
+            return
+        files = tuple(sorted({file for header in headers.values() for file in header.files}))
+        stamps = {file: stamp(file) for file in files}  # before they are read
+        entries = tuple(_entry(path, name, header) for name, header in headers.items())
+        alone = entries[0].problem if len(entries) == 1 else ""
+        yield Contents((yield from _sha256_of(files)), () if alone else entries, alone, stamps)
     except OSError as error:
         message = f"{path}: expected a file that can be read, got: {error.strerror or error}: check its permissions"
         yield Contents("", (), message)
 
 
-def _parts(path: Path) -> tuple[Entry, ...]:
-    names = inspect(path).entries
-    return tuple(_one_of_several(path, name) for name in names) if len(names) > 1 else (_entry(path, ""),)
+def _headers(path: Path) -> dict[str, ScanHeader]:
+    """By entry; that of a file with one only has no name."""
+    header = inspect(path)
+    return {name: inspect(path, _choice(name)) for name in header.entries} if len(header.entries) > 1 else {"": header}
 
 
-def _one_of_several(path: Path, name: str) -> Entry:
-    try:
-        return _entry(path, name)
-    except InputError as error:
-        return Entry(name, problem=str(error))
-
-
-def _entry(path: Path, name: str) -> Entry:
-    header = inspect(path, _choice(name))
+def _entry(path: Path, name: str, header: ScanHeader) -> Entry:
     if header.problems:
         which = f", entry {name}," if name else ""
-        raise InputError("\n".join([f"{path}{which} cannot be read as a scan:", *(f"- {p}" for p in header.problems)]))
+        problems = [f"{path}{which} cannot be read as a scan:", *(f"- {problem}" for problem in header.problems)]
+        return Entry(name, problem="\n".join(problems))
     views, rows, detectors = header.shape
     # The field of view at the axis is the detector's length without magnification.
     return Entry(name, views, rows, detectors, header.geometry(size=1).field_of_view_mm / detectors)
@@ -121,17 +130,27 @@ def _choice(entry: str) -> SourceChoice:
     return SourceChoice(entry=entry or None)
 
 
-def content_sha256(path: Path) -> str:
-    """Of all bytes of the file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256_of(files: Sequence[Path]) -> Generator[int, None, str]:
+    """Of all bytes of the files, in hex: that of one alone, or of a list of those of several. Folders are left out."""
+    digests, done = [], 0
+    for path in (file for file in files if not file.is_dir()):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while stretch := file.read(_STRETCH):
+                digest.update(stretch)
+                done += len(stretch)
+                yield done
+        digests.append(digest.hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def _sha256_or_nothing(path: Path) -> str:
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change, by which a file is known again; zeros for one that cannot be seen."""
     try:
-        return content_sha256(path)
+        status = path.stat()
     except OSError:
-        return ""
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def read_rows(path: Path, entry: str, rows: Sequence[int]) -> Iterator[tuple[int, Scan | InputError]]:

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ctuq.archive import Contents, Entry, look
+from ctuq.archive import Contents, Entry, look, stamp
 from ctuq.batch_job import Slice, same_settings, settings_key, slice_key
 from ctuq.batch_manifest import Manifest
 from ctuq.batch_names import assign_names
 from ctuq.config import Config
 from ctuq.errors import InputError
-from ctuq.known_files import stamp
 from ctuq.preparation import estimate
 from ctuq.run_lock import RunLock, is_alive
 from ctuq.scan import Scan
@@ -25,8 +24,7 @@ from ctuq.stage_watch import OnStep
 from ctuq.worker_process import Answer, Call
 from operators import ImageGrid, ParallelBeam
 
-_LOOK_S = 60.0  # for headers
-_LOOK_BYTES_PER_S = 5e6  # and so much more for content, from a slow disk
+_LOOK_S = 60.0  # for headers, and for every stretch of content, from a slow disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ def look_at(
     on_step("look", len(found), len(files), {})
     with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
         try:
-            futures = {executor.submit(perform, _look_call(path, run.path, new[path][0])): path for path in new}
+            futures = {executor.submit(perform, _look_call(path, run.path)): path for path in new}
             for future in as_completed(futures):
                 path = futures[future]
                 found[path] = _contents(path, future)
@@ -104,15 +102,14 @@ def look_at(
     return {path: found[path] for path in files}
 
 
-def _look_call(path: Path, lifeline: Path, size: int) -> Call:
-    return Call(work=look, argument=path, lifeline=lifeline, time_limit_s=_LOOK_S + size / _LOOK_BYTES_PER_S)
+def _look_call(path: Path, lifeline: Path) -> Call:
+    return Call(work=look, argument=path, lifeline=lifeline, time_limit_s=_LOOK_S)
 
 
 def _contents(path: Path, future: Future[Answer]) -> Contents:
     answer = future.result()
-    if answer.items:
-        contents: Contents = answer.items[0]
-        return contents
+    if answer.items and isinstance(answer.items[-1], Contents):
+        return answer.items[-1]
     return Contents("", (), f"{path}: expected a file that can be read, but {answer.failure}: copy or write it again")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
 
-from ctuq.archive import Contents, Entry
+from ctuq.archive import Contents, Entry, stamp
 from ctuq.batch_database import exclusive
 
 
@@ -22,24 +22,27 @@ class KnownFiles:
         self._db = database
 
     def known(self, path: Path) -> Contents | None:
-        """What was found in a file the last time, unless it has changed since."""
-        row = self._db.execute(
-            "SELECT size, mtime_ns, sha256, problem FROM files WHERE path = ?", [str(path)]
-        ).fetchone()
-        if row is None or (row[0], row[1]) != stamp(path):
+        """What was found in a file the last time, unless it or what it leads to has changed since."""
+        row = self._db.execute("SELECT sha256, problem FROM files WHERE path = ?", [str(path)]).fetchone()
+        rows = self._db.execute("SELECT path, size, mtime_ns FROM stamps WHERE source = ?", [str(path)])
+        stamps = {Path(name): (size, mtime_ns) for name, size, mtime_ns in rows}
+        if row is None or any(seen != stamp(file) for file, seen in stamps.items()):
             return None
         entries = self._db.execute(
             "SELECT name, n_views, n_rows, n_detectors, pitch_mm, problem FROM entries WHERE path = ? ORDER BY rowid",
             [str(path)],
         )
-        return Contents(row[2], tuple(Entry(*entry) for entry in entries), row[3])
+        return Contents(row[0], tuple(Entry(*entry) for entry in entries), row[1], stamps)
 
     def remember(self, path: Path, found: Contents, seen: tuple[int, int]) -> None:
         """Keep what was found in a file that had this size and time of change before it was read."""
         with exclusive(self._db):
             self._db.execute("DELETE FROM entries WHERE path = ?", [str(path)])
-            self._db.execute(
-                "REPLACE INTO files VALUES (?, ?, ?, ?, ?)", [str(path), *seen, found.sha256, found.problem]
+            self._db.execute("DELETE FROM stamps WHERE source = ?", [str(path)])
+            self._db.execute("REPLACE INTO files VALUES (?, ?, ?)", [str(path), found.sha256, found.problem])
+            self._db.executemany(
+                "INSERT INTO stamps VALUES (?, ?, ?, ?)",
+                [(str(path), str(file), *values) for file, values in {**found.stamps, path: seen}.items()],
             )
             self._db.executemany(
                 "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -53,12 +56,3 @@ class KnownFiles:
     def take_names(self, names: Iterable[tuple[str, Path, str]]) -> None:
         """Give names (name, file, entry) away, inside `exclusive`."""
         self._db.executemany("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", [(n, str(p), e) for n, p, e in names])
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change, by which a file is known again; zeros for one that cannot be seen."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from ctuq.batch import Closing, rehearse, run_batch
 from ctuq.batch_database import open_database
@@ -18,7 +19,9 @@ from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock
 from tests.ctuq.fake_batch import Silent, fail_odd, files, here, interrupted, quick, request, write_scan
-from tests.ctuq.scan_layouts import measurement, write_data_exchange
+from tests.ctuq.scan_layouts import measurement, write_data_exchange, write_nxtomo, write_tiff_stack
+
+NX_DATA = "entry/instrument/det/data"
 
 
 @pytest.fixture
@@ -129,6 +132,57 @@ def test_a_damaged_file_is_a_failure_that_stops_nobody(scans: Path, out: Path) -
     assert not (out / "bad.h5").exists()
     write_scan(scans / "bad.h5", value=5.0)
     assert run(scans, out).made == 1
+
+
+def linked(path: Path, frames: Path, how: str) -> None:
+    """NXtomo whose frames are elsewhere."""
+    write_nxtomo(path, measurement())
+    with h5py.File(path, "r+") as file:
+        stack = file[NX_DATA][()]
+        del file[NX_DATA]
+        if how == "external storage":
+            frames.write_bytes(stack.tobytes())
+            file.create_dataset(NX_DATA, stack.shape, stack.dtype, external=[(frames.name, 0, stack.nbytes)])
+            return
+        with h5py.File(frames, "w") as other:
+            other["data"] = stack
+        if how == "link":
+            file[NX_DATA] = h5py.ExternalLink(frames.name, "data")
+        else:
+            layout = h5py.VirtualLayout(stack.shape, stack.dtype)
+            layout[...] = h5py.VirtualSource(frames.name, "data", stack.shape)
+            file.create_virtual_dataset(NX_DATA, layout)
+
+
+@pytest.mark.parametrize("how", ["link", "virtual", "external storage"])
+def test_frames_that_change_behind_a_file_are_seen(tmp_path: Path, out: Path, how: str) -> None:
+    (tmp_path / "in").mkdir()
+    frames = tmp_path / "in" / "frames.raw"
+    linked(tmp_path / "in" / "scan.nxs", frames, how)
+    assert run(tmp_path / "in" / "scan.nxs", out).made == 3
+    assert run(tmp_path / "in" / "scan.nxs", out).made == 0
+    content = bytearray(frames.read_bytes())
+    content[-1] ^= 1
+    frames.write_bytes(content)
+    assert run(tmp_path / "in" / "scan.nxs", out).made == 3
+
+
+def test_tiff_files_and_angles_that_change_behind_a_toml_are_seen(tmp_path: Path, out: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    scan, other = measurement(), measurement(seed=1)
+    path = write_tiff_stack(folder / "scan.toml", scan)
+    np.savetxt(folder / "angles.txt", scan.theta_deg)
+    text = path.read_text().replace(str(scan.theta_deg.tolist()), '"angles.txt"')
+    path.write_text(text)
+    assert run(path, out).made == 3
+    assert run(path, out).made == 0
+    tifffile.imwrite(folder / "data_5.tif", other.data[5])
+    assert run(path, out).made == 3
+    np.savetxt(folder / "angles.txt", scan.theta_deg + 1)
+    assert run(path, out).made == 3
+    tifffile.imwrite(folder / "flats_9.tif", other.data[5])
+    assert run(path, out).made == 3
 
 
 def test_a_bad_entry_is_a_failure_beside_the_results_of_the_others(tmp_path: Path, out: Path) -> None:

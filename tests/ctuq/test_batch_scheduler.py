@@ -226,7 +226,7 @@ def test_a_worker_that_dies_fails_the_slice_it_was_at_and_no_other(tmp_path: Pat
 
 def test_the_limit_of_a_row_is_not_that_of_its_job(tmp_path: Path) -> None:
     batch = Batch(tmp_path, block=4)
-    limits = []
+    limits: list[float | None] = []
 
     def noted(call: Any) -> Any:
         limits.append(call.time_limit_s)
