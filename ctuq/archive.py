@@ -19,6 +19,8 @@ from ctuq.source_choice import SourceChoice
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".toml")
 """Endings of the files that are looked for in a folder."""
 
+_MOST_ROWS = 16  # taken together: reading is cheap beside them by then, and other workers want some
+_BLOCK_BYTES = 2**30  # of rows that are taken together
 _STRETCH = 2**26  # bytes read at a time
 
 
@@ -32,6 +34,7 @@ class Entry:
         n_rows: detector rows.
         n_detectors: detector pixels in a row.
         pitch_mm: of rows, at the rotation axis; square detector pixels are assumed.
+        rows_together: that are stored together, in blocks from row 0.
         problem: why it cannot be reconstructed, with zeros for the sizes; or empty.
     """
 
@@ -40,7 +43,21 @@ class Entry:
     n_rows: int = 0
     n_detectors: int = 0
     pitch_mm: float = 0.0
+    rows_together: int = 1
     problem: str = ""
+
+    @property
+    def row_block(self) -> int:
+        """Rows that a worker best takes together: a whole part of those that are stored together.
+
+        What is stored decides, and no machine, so that shards cut alike.
+        """
+        fitting = max(1, min(_MOST_ROWS, _BLOCK_BYTES // max(1, self.bytes_of(1))))
+        return max(rows for rows in range(1, fitting + 1) if self.rows_together % rows == 0)
+
+    def bytes_of(self, rows: int) -> int:
+        """That rows take while they are held in memory, with what is stated of their noise, at most."""
+        return 16 * rows * self.n_views * self.n_detectors
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,9 @@ def _entry(path: Path, name: str, header: ScanHeader) -> Entry:
         return Entry(name, problem="\n".join(problems))
     views, rows, detectors = header.shape
     # The field of view at the axis is the detector's length without magnification.
-    return Entry(name, views, rows, detectors, header.geometry(size=1).field_of_view_mm / detectors)
+    return Entry(
+        name, views, rows, detectors, header.geometry(size=1).field_of_view_mm / detectors, header.rows_together
+    )
 
 
 def _choice(entry: str) -> SourceChoice:

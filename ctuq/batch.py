@@ -198,7 +198,7 @@ def _planned(
     todo: dict[int, list[Slice]] = {}
     for block, one in manifest.open_blocks():
         todo.setdefault(block, []).append(one)
-    largest = needs((entry for found in contents.values() for entry in found.entries), wishes.config)
+    largest = needs((entry for found in contents.values() for entry in found.entries), wishes)
     return [tuple(block) for block in todo.values()][: request.limit], largest
 
 
@@ -224,7 +224,7 @@ def _work_through(
             config_file=request.config_file,
             overrides=request.overrides,
         ),
-        connect=lambda: _connect(request, n_workers),
+        connect=lambda: _connect(request, n_workers, largest),
         perform=perform,
         limits=Limits(
             slice_s=request.time_limit_s,
@@ -235,11 +235,11 @@ def _work_through(
     ).run()
 
 
-def _connect(request: BatchRequest, n_workers: int) -> AbstractContextManager[Workers]:
+def _connect(request: BatchRequest, n_workers: int, largest: Needs) -> AbstractContextManager[Workers]:
     if request.dask is not None:
         return dask_workers(request.dask, threads=request.threads or 1)
     if request.slurm is not None:
-        limit = None if request.time_limit_s is None else request.time_limit_s * request.wishes.row_block
+        limit = None if request.time_limit_s is None else request.time_limit_s * largest.rows
         logs = request.out.resolve() / "slurm"
         return slurm_workers(request.slurm, n_workers, threads=request.threads or 1, logs=logs, time_limit_s=limit)
     return local_workers(n_workers, threads=request.threads or max(1, torch.get_num_threads() // n_workers))

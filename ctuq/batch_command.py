@@ -31,7 +31,14 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
     rows: Annotated[
         str | None, typer.Option(metavar="A:B", help="Detector rows from A, below B.", show_default="all")
     ] = None,
-    row_block: Annotated[int, typer.Option(min=1, help="Neighbouring rows that a worker takes together.")] = 1,
+    row_block: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Neighbouring rows that a worker takes together.",
+            show_default="as they are stored together, 16 at most",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes at once.", show_default="as many as processors and memory allow"),

@@ -20,7 +20,7 @@ _SCHEMA = """
 CREATE TABLE files (path TEXT PRIMARY KEY, sha256 TEXT, problem TEXT) STRICT;
 CREATE TABLE stamps (source TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, PRIMARY KEY (source, path)) STRICT;
 CREATE TABLE entries (path TEXT, name TEXT, n_views INTEGER, n_rows INTEGER, n_detectors INTEGER, pitch_mm REAL,
-    problem TEXT, PRIMARY KEY (path, name)) STRICT;
+    rows_together INTEGER, problem TEXT, PRIMARY KEY (path, name)) STRICT;
 CREATE TABLE names (name TEXT PRIMARY KEY, path TEXT, entry TEXT, UNIQUE (path, entry)) STRICT;
 CREATE TABLE slices (
     scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT,

@@ -35,7 +35,7 @@ class Wishes:
         config: resolved.
         seed: of every random draw.
         rows: [first, stop) of every scan; None: `scan.row` of the configuration, or all.
-        row_block: neighbouring rows that are claimed together.
+        row_block: neighbouring rows that are claimed together; None: as many as are stored together, within reason.
         shard: (i, n): only the i-th of n shares, from 1.
         retry_failed: whether what failed is tried again.
         force: whether what is done is done again, and files of other settings are replaced.
@@ -44,7 +44,7 @@ class Wishes:
     config: Config
     seed: int = 0
     rows: tuple[int, int] | None = None
-    row_block: int = 1
+    row_block: int | None = None
     shard: tuple[int, int] = (1, 1)
     retry_failed: bool = False
     force: bool = False
@@ -54,6 +54,10 @@ class Wishes:
         """Hash of what every result is made with; which rows are wanted is none of it."""
         config = self.config.model_copy(update={"scan": self.config.scan.model_copy(update={"row": None})})
         return settings_key(config.as_json(), version=importlib.metadata.version("ctuq"), seed=self.seed)
+
+    def block_of(self, entry: Entry) -> int:
+        """Rows of an entry that are claimed together."""
+        return entry.row_block if self.row_block is None else min(self.row_block, max(1, entry.n_rows))
 
     def wanted_rows(self, n_rows: int) -> range:
         """Those of them that a scan has."""
@@ -129,19 +133,19 @@ def enrol(manifest: Manifest, found: Mapping[Path, Contents], wishes: Wishes) ->
         refused: list[Slice] = []
         for path, contents in found.items():
             if contents.problem:
-                blocks.append(_unreadable(manifest, path, contents, names, wishes))
+                blocks += _unreadable(manifest, path, contents, names, wishes)
             for entry in contents.entries:
                 if entry.problem:
-                    blocks.append(_flawed(manifest, path, entry, contents, names, wishes))
+                    blocks += _flawed(manifest, path, entry, contents, names, wishes)
                     continue
                 slices = _slices(path, entry, contents.sha256, names[path, entry.name], wishes)
                 if not slices:
-                    blocks.append(_without_rows(manifest, path, entry, contents, names, wishes))
+                    blocks += _without_rows(manifest, path, entry, contents, names, wishes)
                 refused += [one for one in slices if not _place(manifest, one, wishes)]
-                blocks += _cut(slices, wishes.row_block)
+                blocks += _cut(slices, wishes.block_of(entry), wishes)
         if refused:
             raise InputError(_refusal(manifest, refused))
-    return [block for block in blocks if _in_shard(block[0], wishes)]
+    return blocks
 
 
 def _names(manifest: Manifest, found: Mapping[Path, Contents]) -> dict[tuple[Path, str], str]:
@@ -172,7 +176,7 @@ def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) ->
 
 def _unreadable(
     manifest: Manifest, path: Path, contents: Contents, names: Mapping[tuple[Path, str], str], wishes: Wishes
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     """A file that no scan can be read from has one slice, which failed."""
     return _failed(manifest, names[path, ""], path, "", contents.sha256, contents.problem, wishes)
 
@@ -184,7 +188,7 @@ def _flawed(
     contents: Contents,
     names: Mapping[tuple[Path, str], str],
     wishes: Wishes,
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     """So has an entry, beside others that may be well."""
     return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, entry.problem, wishes)
 
@@ -196,18 +200,18 @@ def _without_rows(
     contents: Contents,
     names: Mapping[tuple[Path, str], str],
     wishes: Wishes,
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     reason = f"{path}: expected rows below {entry.n_rows}, as the scan has, got none of those: choose other --rows"
     return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, reason, wishes)
 
 
 def _failed(
     manifest: Manifest, name: str, path: Path, entry: str, sha256: str, reason: str, wishes: Wishes
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     key = slice_key(wishes.settings, sha256=sha256, entry=entry, row=-1)
     one = Slice(scan=name, row=0, source=path, entry=entry, n_rows=1, pitch_mm=0.0, key=key)
     manifest.put(one, "failed", reason)
-    return (one,)
+    return _cut((one,), 1, wishes)
 
 
 def _place(manifest: Manifest, one: Slice, wishes: Wishes) -> bool:
@@ -237,48 +241,56 @@ def _refusal(manifest: Manifest, refused: Sequence[Slice]) -> str:
     )
 
 
-def _cut(slices: Sequence[Slice], row_block: int) -> Iterator[tuple[Slice, ...]]:
-    """Blocks begin at multiples of their length, whichever rows are wanted, so that shards cut alike."""
+def _cut(slices: Sequence[Slice], row_block: int, wishes: Wishes) -> Iterator[tuple[Slice, ...]]:
+    """Those blocks that are in this shard; they begin at multiples of their length, whichever rows are wanted."""
     blocks: dict[int, list[Slice]] = {}
     for one in slices:
         blocks.setdefault(one.row // row_block, []).append(one)
-    return map(tuple, blocks.values())
+    return (tuple(block) for number, block in blocks.items() if _in_shard(block[0].scan, number, wishes))
 
 
-def _in_shard(first: Slice, wishes: Wishes) -> bool:
+def _in_shard(scan: str, number: int, wishes: Wishes) -> bool:
     """By hash, so that a shard's share does not depend on what else is in the list."""
     index, count = wishes.shard
-    # The scan and where the block begins; the row alone would send all scans of one row to one shard.
-    digest = settings_key({}, version=f"{first.scan}:{first.row // wishes.row_block}", seed=0)
+    # Both: the number alone would send all scans of one row to one shard.
+    digest = settings_key({}, version=f"{scan}:{number}", seed=0)
     return int(digest, 16) % count == index - 1
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the largest slice takes.
+    """What the largest slice takes, and the largest block of them.
 
     Args:
-        memory_bytes: of its worker.
-        disk_bytes: of its files, at most.
+        memory_bytes: of a worker, with the block in memory.
+        disk_bytes: of a slice's files, at most.
+        rows: of a block.
     """
 
     memory_bytes: int
     disk_bytes: int
+    rows: int
 
 
-def needs(entries: Iterable[Entry], config: Config) -> Needs:
+def needs(entries: Iterable[Entry], wishes: Wishes) -> Needs:
     """What the largest slice of these takes, from shapes alone; zeros where none can be told."""
     memory = disk = 0
-    for n_views, n_detectors in {(entry.n_views, entry.n_detectors) for entry in entries if not entry.problem}:
+    blocks: dict[tuple[int, int], tuple[int, int]] = {}  # rows and bytes by shape
+    for entry in entries:
+        if not entry.problem:
+            shape, rows = (entry.n_views, entry.n_detectors), wishes.block_of(entry)
+            blocks[shape] = max(blocks.get(shape, (1, 0)), (rows, entry.bytes_of(rows)))
+    for (n_views, n_detectors), (_, held) in blocks.items():
         angles = np.linspace(0, np.pi, n_views, endpoint=False)
         geometry = ParallelBeam(grid=ImageGrid(shape=(1, 1), pixel_mm=1e-9), angles_rad=angles, n_detectors=n_detectors)
         stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry)
         try:
-            cost = estimate(stand_in, config)
+            cost = estimate(stand_in, wishes.config)
         except (InputError, ValueError, ZeroDivisionError):  # its slices will say what is wrong with them
             continue
-        memory = max(memory, cost.memory_bytes)
+        memory = max(memory, cost.memory_bytes + held)
+        config = wishes.config
         size = config.grid.size or n_detectors // (config.scan.detector_bin or 1)
         # Image, deviation, its error and samples in float32; covariances of rays; picture and report.
         disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 24 * cost.n_rays + 3_000_000)
-    return Needs(memory, disk)
+    return Needs(memory, disk, max((rows for rows, _ in blocks.values()), default=1))

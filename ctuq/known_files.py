@@ -29,7 +29,8 @@ class KnownFiles:
         if row is None or any(seen != stamp(file) for file, seen in stamps.items()):
             return None
         entries = self._db.execute(
-            "SELECT name, n_views, n_rows, n_detectors, pitch_mm, problem FROM entries WHERE path = ? ORDER BY rowid",
+            "SELECT name, n_views, n_rows, n_detectors, pitch_mm, rows_together, problem FROM entries "
+            "WHERE path = ? ORDER BY rowid",
             [str(path)],
         )
         return Contents(row[0], tuple(Entry(*entry) for entry in entries), row[1], stamps)
@@ -45,7 +46,7 @@ class KnownFiles:
                 [(str(path), str(file), *values) for file, values in {**found.stamps, path: seen}.items()],
             )
             self._db.executemany(
-                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [(str(path), *astuple(entry)) for entry in found.entries],
             )
 

@@ -11,10 +11,14 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ctuq.archive import Entry
 from ctuq.batch import Closing, rehearse, run_batch
 from ctuq.batch_database import open_database
 from ctuq.batch_manifest import Manifest
+from ctuq.batch_planning import Wishes, needs
 from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock
@@ -183,6 +187,31 @@ def test_tiff_files_and_angles_that_change_behind_a_toml_are_seen(tmp_path: Path
     assert run(path, out).made == 3
     tifffile.imwrite(folder / "flats_9.tif", other.data[5])
     assert run(path, out).made == 3
+
+
+def test_rows_that_are_stored_together_are_taken_together(tmp_path: Path, out: Path) -> None:
+    path = write_data_exchange(tmp_path / "vol.h5", measurement(rows=12), chunks=(1, 4, 10))
+    for changes, wanted in (
+        ({}, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]),
+        ({"rows": (2, 5)}, [[2, 3], [4]]),
+        ({"row_block": 6}, [[*range(6)], [*range(6, 12)]]),
+    ):
+        jobs = rehearse(request(path, out, **changes), Silent(), perform=here).jobs
+        assert [[one.row for one in job] for job in jobs] == wanted
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    together=st.integers(1, 5000), views=st.integers(1, 5000), detectors=st.integers(1, 5000), rows=st.integers(1, 99)
+)
+def test_a_block_divides_what_is_stored_together_and_fits(together: int, views: int, detectors: int, rows: int) -> None:
+    entry = Entry("", views, rows * together, detectors, 1.0, together)
+    assert together % entry.row_block == 0
+    assert entry.row_block == 1 or entry.bytes_of(entry.row_block) <= 2**30
+    block = needs([entry], Wishes(config=load_config()))
+    single = needs([entry], Wishes(config=load_config(), row_block=1))
+    assert block.rows == entry.row_block
+    assert block.memory_bytes - single.memory_bytes in (0, entry.bytes_of(entry.row_block - 1))
 
 
 def test_a_bad_entry_is_a_failure_beside_the_results_of_the_others(tmp_path: Path, out: Path) -> None:
