@@ -23,7 +23,7 @@ CREATE TABLE entries (path TEXT, name TEXT, n_views INTEGER, n_rows INTEGER, n_d
     rows_together INTEGER, problem TEXT, PRIMARY KEY (path, name)) STRICT;
 CREATE TABLE names (name TEXT PRIMARY KEY, path TEXT, entry TEXT, UNIQUE (path, entry)) STRICT;
 CREATE TABLE slices (
-    scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT,
+    scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT, shown INTEGER,
     state TEXT CHECK (state IN ('pending', 'running', 'done', 'failed')),
     owner TEXT, host TEXT, attempts INTEGER NOT NULL DEFAULT 0, started REAL, ended REAL, seconds REAL, reason TEXT,
     median_std REAL, chi_square REAL, coverage_95 REAL, calibrated INTEGER, thumbnail BLOB,

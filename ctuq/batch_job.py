@@ -25,6 +25,8 @@ class Slice:
         n_rows: of the file's entry; with more than one, results are parts of a volume.
         pitch_mm: distance of rows at the rotation axis.
         key: hash of all that decides the result.
+        shown: whether picture and report are written: of every scan of one row, and of a volume's middle row of those
+            that are wanted.
     """
 
     scan: str
@@ -34,6 +36,7 @@ class Slice:
     n_rows: int
     pitch_mm: float
     key: str
+    shown: bool = False
 
     @property
     def result(self) -> str:
@@ -44,11 +47,6 @@ class Slice:
     def label(self) -> str:
         """What to call it."""
         return self.scan if self.n_rows == 1 else f"{self.scan} row {self.row}"
-
-    @property
-    def shown(self) -> bool:
-        """Whether picture and report are written: of every scan of one row, and of a volume's middle row."""
-        return self.row == self.n_rows // 2
 
     def outputs(self, folder: Path) -> tuple[Path, ...]:
         """Every file that belongs to it, the result first."""

@@ -160,6 +160,7 @@ def _names(manifest: Manifest, found: Mapping[Path, Contents]) -> dict[tuple[Pat
 
 
 def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) -> tuple[Slice, ...]:
+    rows = wishes.wanted_rows(entry.n_rows)
     return tuple(
         Slice(
             scan=name,
@@ -169,8 +170,9 @@ def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) ->
             n_rows=entry.n_rows,
             pitch_mm=entry.pitch_mm,
             key=slice_key(wishes.settings, sha256=sha256, entry=entry.name, row=row),
+            shown=row == rows[len(rows) // 2],
         )
-        for row in wishes.wanted_rows(entry.n_rows)
+        for row in rows
     )
 
 
@@ -224,7 +226,8 @@ def _place(manifest: Manifest, one: Slice, wishes: Wishes) -> bool:
     if exists and not wishes.force and (other or not state) and state in ("", "done"):
         return False
     stands = key == one.key and not (
-        (state == "done" and (wishes.force or not exists))
+        state == "pending"  # perhaps with another row shown
+        or (state == "done" and (wishes.force or not exists))
         or (state == "failed" and (wishes.force or wishes.retry_failed))
     )
     if not stands:

@@ -259,6 +259,23 @@ def test_some_rows_first_and_the_others_later(tmp_path: Path, out: Path) -> None
         assert file["entry/rows/row"][()].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(("rows", "shown"), [(None, [3]), ((0, 2), [1]), ((0, 3), [1]), ((4, 5), [4]), ((0, 9), [3])])
+def test_the_middle_of_the_wanted_rows_is_shown(
+    tmp_path: Path, out: Path, rows: tuple[int, int] | None, shown: list[int]
+) -> None:
+    path = write_scan(tmp_path / "in" / "vol.h5", n_rows=6)
+    run(path, out, rows=(2, 3), limit=1)
+    jobs = rehearse(request(path, out, rows=rows, row_block=9), Silent(), perform=here).jobs
+    assert [one.row for one in jobs[0] if one.shown] == shown
+
+
+def test_what_is_left_of_an_earlier_run_shows_the_row_that_is_asked_for_now(tmp_path: Path, out: Path) -> None:
+    path = write_scan(tmp_path / "in" / "vol.h5", n_rows=6)
+    run(path, out, limit=1)
+    jobs = rehearse(request(path, out, rows=(1, 3)), Silent(), perform=here).jobs
+    assert [one.row for job in jobs for one in job if one.shown] == [2]
+
+
 def test_a_volume_has_no_rows_of_other_settings(tmp_path: Path, out: Path) -> None:
     scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=3).parent
     run(scans, out)
