@@ -6,6 +6,7 @@ The places where a file's format matters are here: `_headers` and `read_rows`.
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,9 @@ class Contents:
 
 
 def files_in(scans: Sequence[Path]) -> list[Path]:
-    """The files that were named, with folders replaced by the HDF5 files directly inside; resolved, sorted, once each.
+    """The files that were named, with folders replaced by the scans directly inside; resolved, sorted, once each.
+
+    Scans are HDF5 files and TOML files that describe TIFF files.
 
     Raises:
         InputError: something that does not exist, or a folder without such files; all of them at once.
@@ -94,7 +97,7 @@ def files_in(scans: Sequence[Path]) -> list[Path]:
         if not scan.exists():
             problems.append(f"expected a scan or a folder of scans, but {scan} does not exist: check its spelling")
         elif scan.is_dir():
-            inside = [path.resolve() for path in scan.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+            inside = [path.resolve() for path in scan.iterdir() if _may_be_scan(path)]
             found.update(inside)
             if not inside:
                 problems.append(f"expected a folder of scans, but {scan} has no file ending in {', '.join(SUFFIXES)}")
@@ -103,6 +106,21 @@ def files_in(scans: Sequence[Path]) -> list[Path]:
     if problems:
         raise InputError("\n".join(problems))
     return sorted(found)
+
+
+def _may_be_scan(path: Path) -> bool:
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    try:
+        return path.suffix.lower() != ".toml" or "data" in tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return True  # a damaged one is a failure to be told of
+
+
+def parts_of_others(found: Mapping[Path, Contents]) -> set[Path]:
+    """Files that are no scans themselves, but hold numbers of others in the list."""
+    held = {file for path, contents in found.items() for file in contents.stamps if file != path}
+    return {path for path, contents in found.items() if contents.problem and path in held}
 
 
 def look(path: Path) -> Iterator[int | Contents]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ctuq.archive import files_in
+from ctuq.archive import files_in, parts_of_others
 from ctuq.batch_database import copy_in_memory, open_database
 from ctuq.batch_executors import Workers, dask_workers, local_workers, slurm_workers
 from ctuq.batch_folder import BatchFolder
@@ -194,6 +194,8 @@ def _planned(
     contents = look_at(
         files, manifest, run, n_workers=_n_processors(), again=again, perform=perform, on_step=events.step
     )
+    for path in parts_of_others(contents) - {scan.resolve() for scan in request.scans}:
+        del contents[path]
     manifest.want(enrol(manifest, contents, wishes))
     todo: dict[int, list[Slice]] = {}
     for block, one in manifest.open_blocks():

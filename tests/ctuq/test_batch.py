@@ -171,6 +171,18 @@ def test_frames_that_change_behind_a_file_are_seen(tmp_path: Path, out: Path, ho
     assert run(tmp_path / "in" / "scan.nxs", out).made == 3
 
 
+def test_what_holds_numbers_of_a_scan_is_no_failed_scan_unless_it_is_named(tmp_path: Path, out: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    linked(folder / "scan.nxs", folder / "raw.h5", "link")
+    (folder / "tools.toml").write_text("[tool.black]\nline-length = 100\n")
+    (folder / "torn.toml").write_text('data = "x_*.ti')
+    closing = run(folder, out)
+    assert closing.made == 3
+    assert [label for label, _ in closing.failures] == ["torn"]
+    assert [label for label, _ in run(folder / "raw.h5", out).failures] == ["raw"]
+
+
 def test_tiff_files_and_angles_that_change_behind_a_toml_are_seen(tmp_path: Path, out: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
