@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ctuq.errors import InputError
@@ -123,15 +123,19 @@ def parts_of_others(found: Mapping[Path, Contents]) -> set[Path]:
     return {path for path, contents in found.items() if contents.problem and path in held}
 
 
-def look(path: Path) -> Iterator[int | Contents]:
+def look(asked: tuple[Path, SourceChoice]) -> Iterator[int | Contents]:
     """Read a file's headers, and once every byte that its scans depend on; work for a worker process.
+
+    Args:
+        asked: the file, and what it does not say or says wrongly.
 
     Yields:
         How many bytes were read, now and then, and what was found at the end.
     """
+    path, choice = asked
     try:
         try:
-            headers = _headers(path)
+            headers = _headers(path, choice)
         except InputError as error:
             yield Contents((yield from _sha256_of((path,))), (), str(error))
             return
@@ -145,10 +149,14 @@ def look(path: Path) -> Iterator[int | Contents]:
         yield Contents("", (), message)
 
 
-def _headers(path: Path) -> dict[str, ScanHeader]:
+def _headers(path: Path, choice: SourceChoice) -> dict[str, ScanHeader]:
     """By entry; that of a file with one only has no name."""
-    header = inspect(path)
-    return {name: inspect(path, _choice(name)) for name in header.entries} if len(header.entries) > 1 else {"": header}
+    header = inspect(path, choice)
+    if len(header.entries) <= 1:
+        return {"": header}
+    if choice.entry is not None:
+        return {choice.entry.strip("/"): header}
+    return {name: inspect(path, replace(choice, entry=name)) for name in header.entries}
 
 
 def _entry(path: Path, name: str, header: ScanHeader) -> Entry:
@@ -161,10 +169,6 @@ def _entry(path: Path, name: str, header: ScanHeader) -> Entry:
     return Entry(
         name, views, rows, detectors, header.geometry(size=1).field_of_view_mm / detectors, header.rows_together
     )
-
-
-def _choice(entry: str) -> SourceChoice:
-    return SourceChoice(entry=entry or None)
 
 
 def _sha256_of(files: Sequence[Path]) -> Generator[int, None, str]:
@@ -190,6 +194,6 @@ def stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def read_rows(path: Path, entry: str, rows: Sequence[int]) -> Iterator[tuple[int, Scan | InputError]]:
+def read_rows(path: Path, rows: Sequence[int], choice: SourceChoice) -> Iterator[tuple[int, Scan | InputError]]:
     """The scan of each row, or why there is none; all of them are in memory at a time."""
-    yield from read_scans(path, rows, choice=_choice(entry))
+    yield from read_scans(path, rows, choice=choice)

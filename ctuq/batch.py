@@ -192,7 +192,14 @@ def _planned(
     wishes = request.wishes
     again = wishes.retry_failed or wishes.force
     contents = look_at(
-        files, manifest, run, n_workers=_n_processors(), again=again, perform=perform, on_step=events.step
+        files,
+        manifest,
+        run,
+        choice=wishes.choice,
+        n_workers=_n_processors(),
+        again=again,
+        perform=perform,
+        on_step=events.step,
     )
     for path in parts_of_others(contents) - {scan.resolve() for scan in request.scans}:
         del contents[path]
@@ -225,6 +232,7 @@ def _work_through(
             seed=request.wishes.seed,
             config_file=request.config_file,
             overrides=request.overrides,
+            choice=request.wishes.choice,
         ),
         connect=lambda: _connect(request, n_workers, largest),
         perform=perform,

@@ -17,7 +17,7 @@ from ctuq.errors import CtuqError, InputError
 _VERSION = 2
 _PATIENCE_S = 120  # for other runs' transactions
 _SCHEMA = """
-CREATE TABLE files (path TEXT PRIMARY KEY, sha256 TEXT, problem TEXT) STRICT;
+CREATE TABLE files (path TEXT PRIMARY KEY, choice TEXT, sha256 TEXT, problem TEXT) STRICT;
 CREATE TABLE stamps (source TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, PRIMARY KEY (source, path)) STRICT;
 CREATE TABLE entries (path TEXT, name TEXT, n_views INTEGER, n_rows INTEGER, n_detectors INTEGER, pitch_mm REAL,
     rows_together INTEGER, problem TEXT, PRIMARY KEY (path, name)) STRICT;

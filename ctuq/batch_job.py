@@ -6,11 +6,12 @@ import errno
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ctuq.errors import CtuqError, InputError
+from ctuq.source_choice import SourceChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class Job:
         seed: of every random draw.
         config_file: that it came from, for the command that repeats a slice.
         overrides: likewise.
+        choice: what the file does not say, or says wrongly; the entry is the slices'.
     """
 
     slices: tuple[Slice, ...]
@@ -78,6 +80,12 @@ class Job:
     seed: int
     config_file: Path | None = None
     overrides: tuple[str, ...] = ()
+    choice: SourceChoice = field(default_factory=SourceChoice)
+
+    @property
+    def source_choice(self) -> SourceChoice:
+        """With the entry of the slices."""
+        return replace(self.choice, entry=self.slices[0].entry or self.choice.entry)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +115,11 @@ class SliceResult:
     thumbnail: bytes = b""
 
 
-def settings_key(config: Mapping[str, Any], *, version: str, seed: int) -> str:
-    """Hash of what a whole batch is made with."""
-    return _digest([config, version, seed])
+def settings_key(
+    config: Mapping[str, Any], *, version: str, seed: int, named: Mapping[str, str | None] | None = None
+) -> str:
+    """Hash of what a whole batch is made with; `named` are the parts of files that the user named."""
+    return _digest([config, version, seed, dict(named or {})])
 
 
 def slice_key(settings: str, *, sha256: str, entry: str, row: int) -> str:

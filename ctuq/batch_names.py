@@ -22,8 +22,8 @@ def assign_names(
     Returns:
         (file, entry) to name. One file of a name is called by it; several get their folder's name too, as in
         `scan-monday`, or their ending, as in `scan-toml`, or both, or, where that does not tell them apart, eight
-        digits of the path's SHA-256, which another machine may have elsewhere. Capital letters do not, as some file systems
-        ignore them.
+        digits of the path's SHA-256, which another machine may have elsewhere. Capital letters do not, as some file
+        systems ignore them.
     """
     names = {owner: name for name, owner in taken.items()}
     used = {name.casefold() for name in (*taken, *_RESERVED)}

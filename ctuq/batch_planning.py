@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from ctuq.errors import InputError
 from ctuq.preparation import estimate
 from ctuq.run_lock import RunLock, is_alive
 from ctuq.scan import Scan
+from ctuq.source_choice import SourceChoice
 from ctuq.stage_watch import OnStep
 from ctuq.worker_process import Answer, Call
 from operators import ImageGrid, ParallelBeam
@@ -34,6 +35,7 @@ class Wishes:
     Args:
         config: resolved.
         seed: of every random draw.
+        choice: what the files do not say, or say wrongly; files in it by their absolute paths.
         rows: [first, stop) of every scan; None: `scan.row` of the configuration, or all.
         row_block: neighbouring rows that are claimed together; None: as many as are stored together, within reason.
         shard: (i, n): only the i-th of n shares, from 1.
@@ -43,6 +45,7 @@ class Wishes:
 
     config: Config
     seed: int = 0
+    choice: SourceChoice = field(default_factory=SourceChoice)
     rows: tuple[int, int] | None = None
     row_block: int | None = None
     shard: tuple[int, int] = (1, 1)
@@ -53,7 +56,14 @@ class Wishes:
     def settings(self) -> str:
         """Hash of what every result is made with; which rows are wanted is none of it."""
         config = self.config.model_copy(update={"scan": self.config.scan.model_copy(update={"row": None})})
-        return settings_key(config.as_json(), version=importlib.metadata.version("ctuq"), seed=self.seed)
+        version = importlib.metadata.version("ctuq")
+        return settings_key(config.as_json(), version=version, seed=self.seed, named=self._named)
+
+    @property
+    def _named(self) -> dict[str, str | None]:
+        """Without the entry, which a slice knows, and without folders of files, whose content is hashed."""
+        named: dict[str, str | None] = asdict(replace(self.choice, entry=None))
+        return {part: Path(value).name if value and Path(value).is_file() else value for part, value in named.items()}
 
     def block_of(self, entry: Entry) -> int:
         """Rows of an entry that are claimed together."""
@@ -71,6 +81,7 @@ def look_at(
     manifest: Manifest,
     run: RunLock,
     *,
+    choice: SourceChoice,
     n_workers: int,
     again: bool,
     perform: Callable[[Call], Answer],
@@ -82,22 +93,23 @@ def look_at(
         files: to look at.
         manifest: remembers what was found in files that have not changed since.
         run: this one; stopped where an interruption comes meanwhile.
+        choice: what they do not say, or say wrongly.
         n_workers: processes, at most.
         again: whether to look again at files that had a problem.
         perform: does a call.
         on_step: told how many are done.
     """
-    known = {path: manifest.files.known(path) for path in files}
+    known = {path: manifest.files.known(path, choice) for path in files}
     found = {path: seen for path, seen in known.items() if seen and not (again and seen.flawed)}
     new = {path: stamp(path) for path in files if path not in found}
     on_step("look", len(found), len(files), {})
     with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
         try:
-            futures = {executor.submit(perform, _look_call(path, run.path)): path for path in new}
+            futures = {executor.submit(perform, _look_call(path, choice, run.path)): path for path in new}
             for future in as_completed(futures):
                 path = futures[future]
                 found[path] = _contents(path, future)
-                manifest.files.remember(path, found[path], new[path])
+                manifest.files.remember(path, choice, found[path], new[path])
                 on_step("look", len(found), len(files), {})
         except BaseException:
             run.stop()
@@ -106,8 +118,8 @@ def look_at(
     return {path: found[path] for path in files}
 
 
-def _look_call(path: Path, lifeline: Path) -> Call:
-    return Call(work=look, argument=path, lifeline=lifeline, time_limit_s=_LOOK_S)
+def _look_call(path: Path, choice: SourceChoice, lifeline: Path) -> Call:
+    return Call(work=look, argument=(path, choice), lifeline=lifeline, time_limit_s=_LOOK_S)
 
 
 def _contents(path: Path, future: Future[Answer]) -> Contents:
@@ -150,7 +162,7 @@ def enrol(manifest: Manifest, found: Mapping[Path, Contents], wishes: Wishes) ->
 
 def _names(manifest: Manifest, found: Mapping[Path, Contents]) -> dict[tuple[Path, str], str]:
     measurements = [
-        (path, name, len(contents.entries) > 1)
+        (path, name, bool(name))
         for path, contents in found.items()
         for name in ([entry.name for entry in contents.entries] or [""])
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ctuq.archive import Contents, Entry, stamp
 from ctuq.batch_database import exclusive
+from ctuq.source_choice import SourceChoice
 
 
 class KnownFiles:
@@ -21,9 +22,11 @@ class KnownFiles:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
 
-    def known(self, path: Path) -> Contents | None:
-        """What was found in a file the last time, unless it or what it leads to has changed since."""
-        row = self._db.execute("SELECT sha256, problem FROM files WHERE path = ?", [str(path)]).fetchone()
+    def known(self, path: Path, choice: SourceChoice) -> Contents | None:
+        """What was found in a file with this choice the last time, unless it or what it leads to has changed since."""
+        row = self._db.execute(
+            "SELECT sha256, problem FROM files WHERE path = ? AND choice = ?", [str(path), repr(choice)]
+        ).fetchone()
         rows = self._db.execute("SELECT path, size, mtime_ns FROM stamps WHERE source = ?", [str(path)])
         stamps = {Path(name): (size, mtime_ns) for name, size, mtime_ns in rows}
         if row is None or any(seen != stamp(file) for file, seen in stamps.items()):
@@ -35,12 +38,14 @@ class KnownFiles:
         )
         return Contents(row[0], tuple(Entry(*entry) for entry in entries), row[1], stamps)
 
-    def remember(self, path: Path, found: Contents, seen: tuple[int, int]) -> None:
+    def remember(self, path: Path, choice: SourceChoice, found: Contents, seen: tuple[int, int]) -> None:
         """Keep what was found in a file that had this size and time of change before it was read."""
         with exclusive(self._db):
             self._db.execute("DELETE FROM entries WHERE path = ?", [str(path)])
             self._db.execute("DELETE FROM stamps WHERE source = ?", [str(path)])
-            self._db.execute("REPLACE INTO files VALUES (?, ?, ?)", [str(path), found.sha256, found.problem])
+            self._db.execute(
+                "REPLACE INTO files VALUES (?, ?, ?, ?)", [str(path), repr(choice), found.sha256, found.problem]
+            )
             self._db.executemany(
                 "INSERT INTO stamps VALUES (?, ?, ?, ?)",
                 [(str(path), str(file), *values) for file, values in {**found.stamps, path: seen}.items()],

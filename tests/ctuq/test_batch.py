@@ -22,6 +22,7 @@ from ctuq.batch_planning import Wishes, needs
 from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock
+from ctuq.source_choice import SourceChoice
 from tests.ctuq.fake_batch import Silent, fail_odd, files, here, interrupted, quick, request, write_scan
 from tests.ctuq.scan_layouts import measurement, write_data_exchange, write_nxtomo, write_tiff_stack
 
@@ -181,6 +182,40 @@ def test_what_holds_numbers_of_a_scan_is_no_failed_scan_unless_it_is_named(tmp_p
     assert closing.made == 3
     assert [label for label, _ in closing.failures] == ["torn"]
     assert [label for label, _ in run(folder / "raw.h5", out).failures] == ["raw"]
+
+
+def test_parts_of_files_that_are_named_are_used_and_part_of_the_settings(tmp_path: Path, out: Path) -> None:
+    path = write_data_exchange(tmp_path / "scan.h5", measurement())
+    with h5py.File(path, "r+") as file:
+        file.move("exchange/data_white", "beam")
+        file["more"] = file["beam"][1:]
+    assert len(run(path, out).failures) == 1
+    assert run(path, out, choice=SourceChoice(flats="beam")).made == 3
+    assert run(path, out, choice=SourceChoice(flats="beam")).made == 0
+    with pytest.raises(InputError, match="made with another configuration"):
+        run(path, out, choice=SourceChoice(flats="more"))
+    assert run(path, out, choice=SourceChoice(flats="more"), force=True).made == 3
+
+
+def test_one_entry_of_several_has_the_name_that_it_has_among_all(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "day.h5"
+    for number, group in enumerate(("exchange", "exchange_1")):
+        write_data_exchange(path, measurement(seed=number), group=group, mode="a")
+    assert run(path, out, choice=SourceChoice(entry="exchange_1")).made == 3
+    assert [name for name in files(out) if "/" not in name and name.endswith(".h5")] == ["day-exchange_1.h5"]
+    assert run(path, out).made == 3
+
+
+def test_angles_of_a_file_that_was_named_may_move_but_not_change(tmp_path: Path, out: Path) -> None:
+    path = write_data_exchange(tmp_path / "scan.h5", measurement(), theta=False)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        np.savetxt(tmp_path / name / "angles.txt", measurement().theta_deg)
+    assert run(path, out, choice=SourceChoice(angles=str(tmp_path / "a" / "angles.txt"))).made == 3
+    moved = SourceChoice(angles=str(tmp_path / "b" / "angles.txt"))
+    assert run(path, out, choice=moved).made == 0
+    np.savetxt(tmp_path / "b" / "angles.txt", measurement().theta_deg + 1)
+    assert run(path, out, choice=moved).made == 3
 
 
 def test_tiff_files_and_angles_that_change_behind_a_toml_are_seen(tmp_path: Path, out: Path) -> None:
