@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ctuq.archive import files_in
+from ctuq.archive import files_in, parts_of_others
 from ctuq.batch_database import copy_in_memory, open_database
 from ctuq.batch_executors import Workers, dask_workers, local_workers, slurm_workers
 from ctuq.batch_folder import BatchFolder
@@ -192,13 +192,22 @@ def _planned(
     wishes = request.wishes
     again = wishes.retry_failed or wishes.force
     contents = look_at(
-        files, manifest, run, n_workers=_n_processors(), again=again, perform=perform, on_step=events.step
+        files,
+        manifest,
+        run,
+        choice=wishes.choice,
+        n_workers=_n_processors(),
+        again=again,
+        perform=perform,
+        on_step=events.step,
     )
+    for path in parts_of_others(contents) - {scan.resolve() for scan in request.scans}:
+        del contents[path]
     manifest.want(enrol(manifest, contents, wishes))
     todo: dict[int, list[Slice]] = {}
     for block, one in manifest.open_blocks():
         todo.setdefault(block, []).append(one)
-    largest = needs((entry for found in contents.values() for entry in found.entries), wishes.config)
+    largest = needs((entry for found in contents.values() for entry in found.entries), wishes)
     return [tuple(block) for block in todo.values()][: request.limit], largest
 
 
@@ -223,8 +232,9 @@ def _work_through(
             seed=request.wishes.seed,
             config_file=request.config_file,
             overrides=request.overrides,
+            choice=request.wishes.choice,
         ),
-        connect=lambda: _connect(request, n_workers),
+        connect=lambda: _connect(request, n_workers, largest),
         perform=perform,
         limits=Limits(
             slice_s=request.time_limit_s,
@@ -235,11 +245,11 @@ def _work_through(
     ).run()
 
 
-def _connect(request: BatchRequest, n_workers: int) -> AbstractContextManager[Workers]:
+def _connect(request: BatchRequest, n_workers: int, largest: Needs) -> AbstractContextManager[Workers]:
     if request.dask is not None:
         return dask_workers(request.dask, threads=request.threads or 1)
     if request.slurm is not None:
-        limit = None if request.time_limit_s is None else request.time_limit_s * request.wishes.row_block
+        limit = None if request.time_limit_s is None else request.time_limit_s * largest.rows
         logs = request.out.resolve() / "slurm"
         return slurm_workers(request.slurm, n_workers, threads=request.threads or 1, logs=logs, time_limit_s=limit)
     return local_workers(n_workers, threads=request.threads or max(1, torch.get_num_threads() // n_workers))

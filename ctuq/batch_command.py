@@ -15,8 +15,9 @@ from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.options import ConfigFile, Debug, Json, Overrides
+from ctuq.options import AnglesPath, ConfigFile, DarksPath, DataPath, Debug, Entry, FlatsPath, Json, Overrides
 from ctuq.outcome import FAILED, INTERRUPTED, outcome
+from ctuq.source_choice import SourceChoice
 
 _SHOWN = 20  # failures in the closing words; the page has all
 
@@ -28,10 +29,22 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
     ],
     config: ConfigFile = None,
     overrides: Overrides = None,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     rows: Annotated[
         str | None, typer.Option(metavar="A:B", help="Detector rows from A, below B.", show_default="all")
     ] = None,
-    row_block: Annotated[int, typer.Option(min=1, help="Neighbouring rows that a worker takes together.")] = 1,
+    row_block: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Neighbouring rows that a worker takes together.",
+            show_default="as they are stored together, 16 at most",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes at once.", show_default="as many as processors and memory allow"),
@@ -74,6 +87,7 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
             wishes=Wishes(
                 config=settings,
                 seed=seed,
+                choice=SourceChoice(entry=entry, data=data, angles=_absolute(angles), flats=flats, darks=darks),
                 rows=_parse_rows(rows),
                 row_block=row_block,
                 shard=_parse_shard(shard),
@@ -96,8 +110,14 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
         events.said(closing_lines(closing, out), closing_record(closing))
         if closing.interrupted:
             raise typer.Exit(INTERRUPTED)
-        if closing.failures or closing.problems:
+        unfinished = closing.counts["pending"] and limit is None
+        if closing.failures or closing.problems or unfinished:
             raise typer.Exit(FAILED)
+
+
+def _absolute(angles: str | None) -> str | None:
+    """Of a file of angles, as workers may have another working folder; a path inside the scans stays."""
+    return angles if angles is None or not Path(angles).is_file() else str(Path(angles).resolve())
 
 
 def _parse_rows(text: str | None) -> tuple[int, int] | None:

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from ctuq.errors import CtuqError, InputError
 
-_VERSION = 1
+_VERSION = 2
 _PATIENCE_S = 120  # for other runs' transactions
 _SCHEMA = """
-CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT, problem TEXT) STRICT;
+CREATE TABLE files (path TEXT PRIMARY KEY, choice TEXT, sha256 TEXT, problem TEXT) STRICT;
+CREATE TABLE stamps (source TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, PRIMARY KEY (source, path)) STRICT;
 CREATE TABLE entries (path TEXT, name TEXT, n_views INTEGER, n_rows INTEGER, n_detectors INTEGER, pitch_mm REAL,
-    PRIMARY KEY (path, name)) STRICT;
+    rows_together INTEGER, problem TEXT, PRIMARY KEY (path, name)) STRICT;
 CREATE TABLE names (name TEXT PRIMARY KEY, path TEXT, entry TEXT, UNIQUE (path, entry)) STRICT;
 CREATE TABLE slices (
-    scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT,
+    scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT, shown INTEGER,
     state TEXT CHECK (state IN ('pending', 'running', 'done', 'failed')),
     owner TEXT, host TEXT, attempts INTEGER NOT NULL DEFAULT 0, started REAL, ended REAL, seconds REAL, reason TEXT,
     median_std REAL, chi_square REAL, coverage_95 REAL, calibrated INTEGER, thumbnail BLOB,

@@ -6,11 +6,12 @@ import errno
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ctuq.errors import CtuqError, InputError
+from ctuq.source_choice import SourceChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Slice:
         n_rows: of the file's entry; with more than one, results are parts of a volume.
         pitch_mm: distance of rows at the rotation axis.
         key: hash of all that decides the result.
+        shown: whether picture and report are written: of every scan of one row, and of a volume's middle row of those
+            that are wanted.
     """
 
     scan: str
@@ -34,6 +37,7 @@ class Slice:
     n_rows: int
     pitch_mm: float
     key: str
+    shown: bool = False
 
     @property
     def result(self) -> str:
@@ -44,11 +48,6 @@ class Slice:
     def label(self) -> str:
         """What to call it."""
         return self.scan if self.n_rows == 1 else f"{self.scan} row {self.row}"
-
-    @property
-    def shown(self) -> bool:
-        """Whether picture and report are written: of every scan of one row, and of a volume's middle row."""
-        return self.row == self.n_rows // 2
 
     def outputs(self, folder: Path) -> tuple[Path, ...]:
         """Every file that belongs to it, the result first."""
@@ -72,6 +71,7 @@ class Job:
         seed: of every random draw.
         config_file: that it came from, for the command that repeats a slice.
         overrides: likewise.
+        choice: what the file does not say, or says wrongly; the entry is the slices'.
     """
 
     slices: tuple[Slice, ...]
@@ -80,6 +80,12 @@ class Job:
     seed: int
     config_file: Path | None = None
     overrides: tuple[str, ...] = ()
+    choice: SourceChoice = field(default_factory=SourceChoice)
+
+    @property
+    def source_choice(self) -> SourceChoice:
+        """With the entry of the slices."""
+        return replace(self.choice, entry=self.slices[0].entry or self.choice.entry)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +115,11 @@ class SliceResult:
     thumbnail: bytes = b""
 
 
-def settings_key(config: Mapping[str, Any], *, version: str, seed: int) -> str:
-    """Hash of what a whole batch is made with."""
-    return _digest([config, version, seed])
+def settings_key(
+    config: Mapping[str, Any], *, version: str, seed: int, named: Mapping[str, str | None] | None = None
+) -> str:
+    """Hash of what a whole batch is made with; `named` are the parts of files that the user named."""
+    return _digest([config, version, seed, dict(named or {})])
 
 
 def slice_key(settings: str, *, sha256: str, entry: str, row: int) -> str:

@@ -18,7 +18,7 @@ from ctuq.batch_database import exclusive
 from ctuq.batch_job import Slice, SliceResult
 from ctuq.known_files import KnownFiles
 
-_SLICE = "scan, row, source, entry, n_rows, pitch_mm, key"
+_SLICE = "scan, row, source, entry, n_rows, pitch_mm, key, shown"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Manifest:
 
     def put(self, one: Slice, state: str, reason: str = "") -> None:
         """Make a slice new in this state, inside `exclusive`. How often it was begun is remembered."""
-        fresh = f"INSERT INTO slices ({_SLICE}, state, reason, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        fresh = f"INSERT INTO slices ({_SLICE}, state, reason, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         attempts = self._db.execute(
             "DELETE FROM slices WHERE scan = ? AND row = ? RETURNING attempts", [one.scan, one.row]
         ).fetchone()
@@ -205,16 +205,17 @@ class Manifest:
 
 
 def _columns(one: Slice) -> list[Any]:
-    return [one.scan, one.row, str(one.source), one.entry, one.n_rows, one.pitch_mm, one.key]
+    return [one.scan, one.row, str(one.source), one.entry, one.n_rows, one.pitch_mm, one.key, one.shown]
 
 
 def _slice(row: Sequence[Any]) -> Slice:
-    scan, number, source, entry, n_rows, pitch_mm, key = row
-    return Slice(scan=scan, row=number, source=Path(source), entry=entry, n_rows=n_rows, pitch_mm=pitch_mm, key=key)
+    names = [name.strip() for name in _SLICE.split(",")]
+    values = dict(zip(names, row, strict=True))
+    return Slice(**values | {"source": Path(values["source"]), "shown": bool(values["shown"])})
 
 
 def _record(row: Sequence[Any]) -> Record:
-    state, reason, attempts, seconds, host, started, ended, median_std, chi_square, coverage_95, calibrated = row[7:]
+    state, reason, attempts, seconds, host, started, ended, median_std, chi_square, coverage_95, calibrated = row[8:]
     verdict = None if calibrated is None else bool(calibrated)
     figures = (median_std, chi_square, coverage_95, verdict)
-    return Record(_slice(row[:7]), state, reason or "", attempts, seconds, host or "", started, ended, *figures)
+    return Record(_slice(row[:8]), state, reason or "", attempts, seconds, host or "", started, ended, *figures)

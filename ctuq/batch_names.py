@@ -21,15 +21,16 @@ def assign_names(
 
     Returns:
         (file, entry) to name. One file of a name is called by it; several get their folder's name too, as in
-        `scan-monday`, or, where that does not tell them apart, eight digits of the path's SHA-256. Capital letters do
-        not, as some file systems ignore them.
+        `scan-monday`, or their ending, as in `scan-toml`, or both, or, where that does not tell them apart, eight
+        digits of the path's SHA-256, which another machine may have elsewhere. Capital letters do not, as some file
+        systems ignore them.
     """
     names = {owner: name for name, owner in taken.items()}
     used = {name.casefold() for name in (*taken, *_RESERVED)}
     fresh = sorted({(path, entry, several) for path, entry, several in measurements if (path, entry) not in names})
     candidates = [
         {(path, entry): make(path, entry if several else "") for path, entry, several in fresh}
-        for make in (_plain, _with_folder, _with_digest)
+        for make in (_plain, _with_folder, _with_ending, _with_both, _with_digest)
     ]
     for candidate in candidates:
         left = {owner: name for owner, name in candidate.items() if owner not in names}
@@ -48,6 +49,14 @@ def _plain(path: Path, entry: str) -> str:
 
 def _with_folder(path: Path, entry: str) -> str:
     return f"{_plain(path, entry)}-{path.parent.name}"
+
+
+def _with_ending(path: Path, entry: str) -> str:
+    return f"{_plain(path, entry)}-{path.suffix.removeprefix('.')}"
+
+
+def _with_both(path: Path, entry: str) -> str:
+    return f"{_with_folder(path, entry)}-{path.suffix.removeprefix('.')}"
 
 
 def _with_digest(path: Path, entry: str) -> str:

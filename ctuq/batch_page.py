@@ -98,7 +98,7 @@ def _line(name: str, records: list[Record], manifest: Manifest) -> ScanLine:
         name=name,
         source=f"{first.source}{f' ({first.entry})' if first.entry else ''}",
         page=f"{name}.html" if any(record.slice.shown for record in done) else "",
-        result=f"{name}.h5" if done else "",
+        result=f"{name}.h5" if (manifest.folder / f"{name}.h5").is_file() else "",
         state=next((state for state in ("running", "pending", "failed") if counts[state]), "done"),
         progress=", ".join(f"{count} {state}" for state, count in sorted(counts.items())) if len(records) > 1 else "",
         median_std=_median(record.median_std for record in done),

@@ -5,28 +5,27 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ctuq.archive import Contents, Entry, look
+from ctuq.archive import Contents, Entry, look, stamp
 from ctuq.batch_job import Slice, same_settings, settings_key, slice_key
 from ctuq.batch_manifest import Manifest
 from ctuq.batch_names import assign_names
 from ctuq.config import Config
 from ctuq.errors import InputError
-from ctuq.known_files import stamp
 from ctuq.preparation import estimate
 from ctuq.run_lock import RunLock, is_alive
 from ctuq.scan import Scan
+from ctuq.source_choice import SourceChoice
 from ctuq.stage_watch import OnStep
 from ctuq.worker_process import Answer, Call
 from operators import ImageGrid, ParallelBeam
 
-_LOOK_S = 60.0  # for headers
-_LOOK_BYTES_PER_S = 5e6  # and so much more for content, from a slow disk
+_LOOK_S = 60.0  # for headers, and for every stretch of content, from a slow disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +35,9 @@ class Wishes:
     Args:
         config: resolved.
         seed: of every random draw.
+        choice: what the files do not say, or say wrongly; files in it by their absolute paths.
         rows: [first, stop) of every scan; None: `scan.row` of the configuration, or all.
-        row_block: neighbouring rows that are claimed together.
+        row_block: neighbouring rows that are claimed together; None: as many as are stored together, within reason.
         shard: (i, n): only the i-th of n shares, from 1.
         retry_failed: whether what failed is tried again.
         force: whether what is done is done again, and files of other settings are replaced.
@@ -45,8 +45,9 @@ class Wishes:
 
     config: Config
     seed: int = 0
+    choice: SourceChoice = field(default_factory=SourceChoice)
     rows: tuple[int, int] | None = None
-    row_block: int = 1
+    row_block: int | None = None
     shard: tuple[int, int] = (1, 1)
     retry_failed: bool = False
     force: bool = False
@@ -55,7 +56,18 @@ class Wishes:
     def settings(self) -> str:
         """Hash of what every result is made with; which rows are wanted is none of it."""
         config = self.config.model_copy(update={"scan": self.config.scan.model_copy(update={"row": None})})
-        return settings_key(config.as_json(), version=importlib.metadata.version("ctuq"), seed=self.seed)
+        version = importlib.metadata.version("ctuq")
+        return settings_key(config.as_json(), version=version, seed=self.seed, named=self._named)
+
+    @property
+    def _named(self) -> dict[str, str | None]:
+        """Without the entry, which a slice knows, and without folders of files, whose content is hashed."""
+        named: dict[str, str | None] = asdict(replace(self.choice, entry=None))
+        return {part: Path(value).name if value and Path(value).is_file() else value for part, value in named.items()}
+
+    def block_of(self, entry: Entry) -> int:
+        """Rows of an entry that are claimed together."""
+        return entry.row_block if self.row_block is None else min(self.row_block, max(1, entry.n_rows))
 
     def wanted_rows(self, n_rows: int) -> range:
         """Those of them that a scan has."""
@@ -69,6 +81,7 @@ def look_at(
     manifest: Manifest,
     run: RunLock,
     *,
+    choice: SourceChoice,
     n_workers: int,
     again: bool,
     perform: Callable[[Call], Answer],
@@ -80,22 +93,23 @@ def look_at(
         files: to look at.
         manifest: remembers what was found in files that have not changed since.
         run: this one; stopped where an interruption comes meanwhile.
+        choice: what they do not say, or say wrongly.
         n_workers: processes, at most.
         again: whether to look again at files that had a problem.
         perform: does a call.
         on_step: told how many are done.
     """
-    known = {path: manifest.files.known(path) for path in files}
-    found = {path: seen for path, seen in known.items() if seen and not (again and seen.problem)}
+    known = {path: manifest.files.known(path, choice) for path in files}
+    found = {path: seen for path, seen in known.items() if seen and not (again and seen.flawed)}
     new = {path: stamp(path) for path in files if path not in found}
     on_step("look", len(found), len(files), {})
     with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
         try:
-            futures = {executor.submit(perform, _look_call(path, run.path, new[path][0])): path for path in new}
+            futures = {executor.submit(perform, _look_call(path, choice, run.path)): path for path in new}
             for future in as_completed(futures):
                 path = futures[future]
                 found[path] = _contents(path, future)
-                manifest.files.remember(path, found[path], new[path])
+                manifest.files.remember(path, choice, found[path], new[path])
                 on_step("look", len(found), len(files), {})
         except BaseException:
             run.stop()
@@ -104,15 +118,14 @@ def look_at(
     return {path: found[path] for path in files}
 
 
-def _look_call(path: Path, lifeline: Path, size: int) -> Call:
-    return Call(work=look, argument=path, lifeline=lifeline, time_limit_s=_LOOK_S + size / _LOOK_BYTES_PER_S)
+def _look_call(path: Path, choice: SourceChoice, lifeline: Path) -> Call:
+    return Call(work=look, argument=(path, choice), lifeline=lifeline, time_limit_s=_LOOK_S)
 
 
 def _contents(path: Path, future: Future[Answer]) -> Contents:
     answer = future.result()
-    if answer.items:
-        contents: Contents = answer.items[0]
-        return contents
+    if answer.items and isinstance(answer.items[-1], Contents):
+        return answer.items[-1]
     return Contents("", (), f"{path}: expected a file that can be read, but {answer.failure}: copy or write it again")
 
 
@@ -132,21 +145,24 @@ def enrol(manifest: Manifest, found: Mapping[Path, Contents], wishes: Wishes) ->
         refused: list[Slice] = []
         for path, contents in found.items():
             if contents.problem:
-                blocks.append(_unreadable(manifest, path, contents, names, wishes))
+                blocks += _unreadable(manifest, path, contents, names, wishes)
             for entry in contents.entries:
+                if entry.problem:
+                    blocks += _flawed(manifest, path, entry, contents, names, wishes)
+                    continue
                 slices = _slices(path, entry, contents.sha256, names[path, entry.name], wishes)
                 if not slices:
-                    blocks.append(_without_rows(manifest, path, entry, contents, names, wishes))
+                    blocks += _without_rows(manifest, path, entry, contents, names, wishes)
                 refused += [one for one in slices if not _place(manifest, one, wishes)]
-                blocks += _cut(slices, wishes.row_block)
+                blocks += _cut(slices, wishes.block_of(entry), wishes)
         if refused:
             raise InputError(_refusal(manifest, refused))
-    return [block for block in blocks if _in_shard(block[0], wishes)]
+    return blocks
 
 
 def _names(manifest: Manifest, found: Mapping[Path, Contents]) -> dict[tuple[Path, str], str]:
     measurements = [
-        (path, name, len(contents.entries) > 1)
+        (path, name, bool(name))
         for path, contents in found.items()
         for name in ([entry.name for entry in contents.entries] or [""])
     ]
@@ -156,6 +172,7 @@ def _names(manifest: Manifest, found: Mapping[Path, Contents]) -> dict[tuple[Pat
 
 
 def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) -> tuple[Slice, ...]:
+    rows = wishes.wanted_rows(entry.n_rows)
     return tuple(
         Slice(
             scan=name,
@@ -165,16 +182,29 @@ def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) ->
             n_rows=entry.n_rows,
             pitch_mm=entry.pitch_mm,
             key=slice_key(wishes.settings, sha256=sha256, entry=entry.name, row=row),
+            shown=row == rows[len(rows) // 2],
         )
-        for row in wishes.wanted_rows(entry.n_rows)
+        for row in rows
     )
 
 
 def _unreadable(
     manifest: Manifest, path: Path, contents: Contents, names: Mapping[tuple[Path, str], str], wishes: Wishes
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     """A file that no scan can be read from has one slice, which failed."""
     return _failed(manifest, names[path, ""], path, "", contents.sha256, contents.problem, wishes)
+
+
+def _flawed(
+    manifest: Manifest,
+    path: Path,
+    entry: Entry,
+    contents: Contents,
+    names: Mapping[tuple[Path, str], str],
+    wishes: Wishes,
+) -> Iterable[tuple[Slice, ...]]:
+    """So has an entry, beside others that may be well."""
+    return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, entry.problem, wishes)
 
 
 def _without_rows(
@@ -184,18 +214,18 @@ def _without_rows(
     contents: Contents,
     names: Mapping[tuple[Path, str], str],
     wishes: Wishes,
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     reason = f"{path}: expected rows below {entry.n_rows}, as the scan has, got none of those: choose other --rows"
     return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, reason, wishes)
 
 
 def _failed(
     manifest: Manifest, name: str, path: Path, entry: str, sha256: str, reason: str, wishes: Wishes
-) -> tuple[Slice, ...]:
+) -> Iterable[tuple[Slice, ...]]:
     key = slice_key(wishes.settings, sha256=sha256, entry=entry, row=-1)
     one = Slice(scan=name, row=0, source=path, entry=entry, n_rows=1, pitch_mm=0.0, key=key)
     manifest.put(one, "failed", reason)
-    return (one,)
+    return _cut((one,), 1, wishes)
 
 
 def _place(manifest: Manifest, one: Slice, wishes: Wishes) -> bool:
@@ -208,7 +238,8 @@ def _place(manifest: Manifest, one: Slice, wishes: Wishes) -> bool:
     if exists and not wishes.force and (other or not state) and state in ("", "done"):
         return False
     stands = key == one.key and not (
-        (state == "done" and (wishes.force or not exists))
+        state == "pending"  # perhaps with another row shown
+        or (state == "done" and (wishes.force or not exists))
         or (state == "failed" and (wishes.force or wishes.retry_failed))
     )
     if not stands:
@@ -225,48 +256,56 @@ def _refusal(manifest: Manifest, refused: Sequence[Slice]) -> str:
     )
 
 
-def _cut(slices: Sequence[Slice], row_block: int) -> Iterator[tuple[Slice, ...]]:
-    """Blocks begin at multiples of their length, whichever rows are wanted, so that shards cut alike."""
+def _cut(slices: Sequence[Slice], row_block: int, wishes: Wishes) -> Iterator[tuple[Slice, ...]]:
+    """Those blocks that are in this shard; they begin at multiples of their length, whichever rows are wanted."""
     blocks: dict[int, list[Slice]] = {}
     for one in slices:
         blocks.setdefault(one.row // row_block, []).append(one)
-    return map(tuple, blocks.values())
+    return (tuple(block) for number, block in blocks.items() if _in_shard(block[0].scan, number, wishes))
 
 
-def _in_shard(first: Slice, wishes: Wishes) -> bool:
+def _in_shard(scan: str, number: int, wishes: Wishes) -> bool:
     """By hash, so that a shard's share does not depend on what else is in the list."""
     index, count = wishes.shard
-    # The scan and where the block begins; the row alone would send all scans of one row to one shard.
-    digest = settings_key({}, version=f"{first.scan}:{first.row // wishes.row_block}", seed=0)
+    # Both: the number alone would send all scans of one row to one shard.
+    digest = settings_key({}, version=f"{scan}:{number}", seed=0)
     return int(digest, 16) % count == index - 1
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the largest slice takes.
+    """What the largest slice takes, and the largest block of them.
 
     Args:
-        memory_bytes: of its worker.
-        disk_bytes: of its files, at most.
+        memory_bytes: of a worker, with the block in memory.
+        disk_bytes: of a slice's files, at most.
+        rows: of a block.
     """
 
     memory_bytes: int
     disk_bytes: int
+    rows: int
 
 
-def needs(entries: Iterable[Entry], config: Config) -> Needs:
+def needs(entries: Iterable[Entry], wishes: Wishes) -> Needs:
     """What the largest slice of these takes, from shapes alone; zeros where none can be told."""
     memory = disk = 0
-    for n_views, n_detectors in {(entry.n_views, entry.n_detectors) for entry in entries}:
+    blocks: dict[tuple[int, int], tuple[int, int]] = {}  # rows and bytes by shape
+    for entry in entries:
+        if not entry.problem:
+            shape, rows = (entry.n_views, entry.n_detectors), wishes.block_of(entry)
+            blocks[shape] = max(blocks.get(shape, (1, 0)), (rows, entry.bytes_of(rows)))
+    for (n_views, n_detectors), (_, held) in blocks.items():
         angles = np.linspace(0, np.pi, n_views, endpoint=False)
         geometry = ParallelBeam(grid=ImageGrid(shape=(1, 1), pixel_mm=1e-9), angles_rad=angles, n_detectors=n_detectors)
         stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry)
         try:
-            cost = estimate(stand_in, config)
+            cost = estimate(stand_in, wishes.config)
         except (InputError, ValueError, ZeroDivisionError):  # its slices will say what is wrong with them
             continue
-        memory = max(memory, cost.memory_bytes)
+        memory = max(memory, cost.memory_bytes + held)
+        config = wishes.config
         size = config.grid.size or n_detectors // (config.scan.detector_bin or 1)
         # Image, deviation, its error and samples in float32; rays and their covariances; picture and report.
         disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 28 * cost.n_rays + 9_000_000)
-    return Needs(memory, disk)
+    return Needs(memory, disk, max((rows for rows, _ in blocks.values()), default=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from ctuq.worker_process import Answer, Call, RunEndedError, in_child
 
 _POLL_S = 1.0
 _STOP_S = 20.0
+_PATIENCE_S = 600.0  # for workers to come, where a cluster has none at the moment
 _LOSSES = 3  # of all workers at once, without a slice settled in between
 
 OnSettled = Callable[[str, Sequence[SliceResult]], None]
@@ -73,14 +75,16 @@ class Scheduler:
         self._flying: dict[Future[Answer], tuple[Slice, ...]] = {}
         self._losses = 0
         self._full = ""
+        self._slots_since = time.monotonic()
 
     def run(self) -> None:
         """Until nothing is left to claim.
 
         Raises:
             KeyboardInterrupt: as it came; what was in flight is pending again, and nothing of it is left on disk.
-            CtuqError: the workers were lost again and again, or there is no room for results.
+            CtuqError: the workers were lost again and again, none came, or there is no room for results.
         """
+        self._slots_since = time.monotonic()
         while True:
             with self._connect() as workers:
                 try:
@@ -97,13 +101,31 @@ class Scheduler:
         """True when all is settled, False when the workers were lost."""
         lost = False
         while True:
-            while not lost and len(self._flying) < workers.slots() and (claimed := self._claim()):
-                lost = not self._submit(claimed, workers)
+            nothing_left = False
+            while not lost and not nothing_left and len(self._flying) < self._slots(workers):
+                claimed = self._claim()
+                nothing_left = not claimed
+                lost = bool(claimed) and not self._submit(claimed, workers)
             if not self._flying:
-                return not lost
+                if lost or nothing_left:
+                    return not lost
+                time.sleep(_POLL_S)  # a cluster without workers at the moment
+                continue
             finished, _ = wait(self._flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
             for future in finished:
                 lost |= not self._settle(future, self._flying.pop(future))
+
+    def _slots(self, workers: Workers) -> int:
+        """How many jobs can be worked on now; an error where there has been no worker for long."""
+        slots, now = workers.slots(), time.monotonic()
+        if slots > 0:
+            self._slots_since = now
+        elif now - self._slots_since > _PATIENCE_S:
+            raise CtuqError(
+                f"expected workers, but there has been none for {_PATIENCE_S:.0f} s: start some, then run the same "
+                "command again"
+            )
+        return slots
 
     def _claim(self) -> tuple[Slice, ...]:
         if self._left == 0 or self._full:
@@ -122,13 +144,12 @@ class Scheduler:
 
     def _submit(self, claimed: tuple[Slice, ...], workers: Workers) -> bool:
         job = self._job_of(claimed)
-        seconds = self._limits.slice_s
         call = Call(
             work=self._work,
             argument=job,
             lifeline=self._run.path,
             outputs=self._outputs(claimed),
-            time_limit_s=None if seconds is None else seconds * len(claimed),
+            time_limit_s=self._limits.slice_s,
             threads=workers.threads,
         )
         try:

@@ -22,7 +22,6 @@ from ctuq.jobs import repeating_command
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
-from ctuq.source_choice import SourceChoice
 from ctuq.summary import summarise
 
 _THUMBNAIL = 64  # pixels a side, at most
@@ -33,7 +32,7 @@ def reconstruct_slices(job: Job) -> Iterator[SliceResult]:
     torch.set_flush_denormal(True)  # as on the command line
     rows = {one.row: one for one in job.slices}
     first = job.slices[0]
-    for row, scan in read_rows(first.source, first.entry, list(rows)):
+    for row, scan in read_rows(first.source, list(rows), job.source_choice):
         began = time.perf_counter()
         try:
             result = _reconstruct_slice(scan, rows[row], job)
@@ -48,7 +47,7 @@ def _reconstruct_slice(scan: Scan | InputError, one: Slice, job: Job) -> SliceRe
     found = reconstruct(scan, load_config(job.config), seed=job.seed)
     command = repeating_command(
         one.source,
-        choice=SourceChoice(entry=one.entry or None),
+        choice=job.source_choice,
         config=job.config_file,
         overrides=job.overrides,
         row=one.row,

@@ -14,7 +14,7 @@ import numpy as np
 
 from ctuq import hdf5_walk
 from ctuq.errors import InputError
-from ctuq.hdf5_storage import storage_problem
+from ctuq.hdf5_storage import files_behind, storage_problem
 from ctuq.remarks import Remarks
 
 _CHUNK_CACHE = 64 * 2**20  # bytes a dataset; HDF5's own is too small for a frame of most detectors
@@ -136,8 +136,16 @@ def find_dataset(file: Any, name: str, holds: str, remarks: Remarks) -> Any:
     elif problem := storage_problem(found):
         remarks.problems.append(f"expected {name} with {holds}, got {problem}")
     else:
+        remarks.files += _files_of(file, name, found)
         return found
     return None
+
+
+def _files_of(file: Any, name: str, dataset: Any) -> list[Path]:
+    """All that the values of a dataset depend on: the files that links on the way to it lead through, and its own."""
+    parts = name.strip("/").split("/")
+    nodes = [follow(file, "/".join(parts[:depth])) for depth in range(1, len(parts))]
+    return [*(Path(node.file.filename) for node in nodes if node is not None), *files_behind(dataset)]
 
 
 def follow(file: Any, name: str) -> Any:

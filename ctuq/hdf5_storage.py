@@ -21,6 +21,20 @@ def storage_problem(dataset: Any) -> str | None:
     return _problem(dataset, ())
 
 
+def files_behind(dataset: Any) -> set[Path]:
+    """The file that a dataset is in and those that hold its values, for one without a `storage_problem`."""
+    here = Path(dataset.file.filename)
+    found = {here}
+    if dataset.is_virtual:
+        for file_name, name in {(source.file_name, source.dset_name) for source in dataset.virtual_sources()}:
+            path = here if file_name == "." else _where(Path(file_name), here.parent)
+            with suppress(OSError), h5py.File(path, "r") as file:
+                found |= files_behind(file[name])
+    elif dataset.external:
+        found |= {here.parent / name for name, _, _ in dataset.external}
+    return found
+
+
 def _problem(dataset: Any, above: tuple[tuple[str, str], ...]) -> str | None:
     here = (str(Path(dataset.file.filename).resolve()), dataset.name)
     if here in above:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -12,7 +13,9 @@ class Remarks:
     Args:
         problems: what keeps ctuq from reconstructing the scan, each with what was expected, what came, what to try.
         notes: what was guessed or left out, and why.
+        files: that the scan is read from, and folders whose list of files matters.
     """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)

@@ -76,6 +76,7 @@ class ScanHeader:
         n_darks: frames without beam.
         beam: where source, axis and detector are.
         has_noise_variance: whether the file states its noise.
+        files: that it is read from, this one among them, and folders whose list of files matters; absolute, sorted.
         notes: what was guessed or left out, and why.
         problems: what keeps ctuq from reconstructing it, each with what was expected, what came, what to try.
     """
@@ -97,6 +98,7 @@ class ScanHeader:
     n_darks: int
     beam: Beam
     has_noise_variance: bool
+    files: tuple[Path, ...]
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
@@ -166,6 +168,7 @@ def header_of(path: Path, parts: ScanParts, remarks: Remarks) -> ScanHeader:
         n_darks=0 if parts.darks is None else parts.darks.shape[0],
         beam=parts.beam,
         has_noise_variance=parts.noise_variance is not None,
+        files=tuple(sorted({file.resolve() for file in (path, *remarks.files)})),
         notes=(),
         problems=(),
     )

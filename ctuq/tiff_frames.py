@@ -72,6 +72,7 @@ def tiff_frames(folder: Path, pattern: str, holds: str, remarks: Remarks) -> Tif
     if not paths:
         remarks.problems.append(f"expected {holds} as {folder / pattern}, got no such file: check the name")
         return None
+    remarks.files += [folder, *paths, *(path.parent for path in paths)]
     pages: list[tuple[Path, int]] = []
     kinds: dict[tuple[tuple[int, ...], np.dtype[np.generic]], str] = {}
     for path in paths:

@@ -46,6 +46,7 @@ def named_angles(file: Any, name: str, remarks: Remarks) -> ViewAngles:
 
 def file_angles(path: Path, remarks: Remarks) -> ViewAngles:
     """Degrees from a .npy file, or from text, one a line or with commas."""
+    remarks.files.append(path)
     try:
         if path.suffix.lower() == ".npy":
             values = np.load(path)

@@ -18,14 +18,15 @@ from typing import Any
 def serve(pipe: Connection[Any, Any]) -> None:
     """Answer calls until the other end closes.
 
-    A call is (work, argument); the answers are ("item", value) for everything that work(argument) yields, then
-    ("end", None), or ("failed", (short, traceback)).
+    A call is (work, argument); the answers are ("begun", None) when what it needs is imported, ("item", value) for
+    everything that work(argument) yields, then ("end", None), or ("failed", (short, traceback)).
     """
     calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, calls), daemon=True).start()
     pipe.send(("ready", None))
     while True:
         work, argument = calls.get()
+        pipe.send(("begun", None))
         try:
             for item in work(argument):
                 pipe.send(("item", item))

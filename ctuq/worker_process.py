@@ -41,7 +41,7 @@ class Call:
         argument: of `work`; pickled.
         lifeline: lock of the run that wants it; without that run the work is given up.
         outputs: files it writes; what dead workers left of them is removed first.
-        time_limit_s: after which the worker is killed; None: never.
+        time_limit_s: for each item, after which the worker is killed; None: never.
         threads: of numerical libraries, in the worker.
     """
 
@@ -134,6 +134,7 @@ class WorkerProcess:
             RunEndedError: the run that wanted it is stopped or dead; so is the worker then.
         """
         items: list[Any] = []
+        begun = False
         try:
             if not self._ready:
                 self._next(call.lifeline, time.monotonic() + _START_S)
@@ -141,16 +142,17 @@ class WorkerProcess:
             self._log.seek(0)  # the worker writes through the same position
             self._log.truncate()
             self._pipe.send((call.work, call.argument))
+            self._next(call.lifeline, time.monotonic() + _START_S)  # imports are not the work's own time
+            begun = True
             limit = math.inf if call.time_limit_s is None else call.time_limit_s
-            deadline = time.monotonic() + limit
             while True:
-                kind, value = self._next(call.lifeline, deadline)
+                kind, value = self._next(call.lifeline, time.monotonic() + limit)
                 if kind != "item":
                     return Answer(tuple(items), None if kind == "end" else value[0])
                 items.append(value)
         except TimeoutError:
             self._end()
-            what = f"took longer than the limit of {call.time_limit_s:g} s" if self._ready else "did not start"
+            what = f"took longer than the limit of {call.time_limit_s:g} s" if begun else "did not start"
             return Answer(tuple(items), f"{what}; the worker was killed")
         except (EOFError, OSError):
             return Answer(tuple(items), self._obituary())

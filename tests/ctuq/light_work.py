@@ -34,3 +34,14 @@ def hang(value: Any) -> Iterator[Any]:
 
 def threads_of(value: Any) -> Iterator[Any]:
     yield os.environ["OMP_NUM_THREADS"]
+
+
+def steady(value: Any) -> Iterator[Any]:
+    for number in range(value):
+        time.sleep(0.3)
+        yield number
+
+
+def stuck(value: Any) -> Iterator[Any]:
+    yield from range(value)
+    time.sleep(600)

@@ -10,14 +10,23 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ctuq.archive import Entry
 from ctuq.batch import Closing, rehearse, run_batch
 from ctuq.batch_database import open_database
 from ctuq.batch_manifest import Manifest
+from ctuq.batch_planning import Wishes, needs
 from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock
+from ctuq.source_choice import SourceChoice
 from tests.ctuq.fake_batch import Silent, fail_odd, files, here, interrupted, quick, request, write_scan
+from tests.ctuq.scan_layouts import measurement, write_data_exchange, write_nxtomo, write_tiff_stack
+
+NX_DATA = "entry/instrument/det/data"
 
 
 @pytest.fixture
@@ -130,6 +139,147 @@ def test_a_damaged_file_is_a_failure_that_stops_nobody(scans: Path, out: Path) -
     assert run(scans, out).made == 1
 
 
+def linked(path: Path, frames: Path, how: str) -> None:
+    """NXtomo whose frames are elsewhere."""
+    write_nxtomo(path, measurement())
+    with h5py.File(path, "r+") as file:
+        stack = file[NX_DATA][()]
+        del file[NX_DATA]
+        if how == "external storage":
+            frames.write_bytes(stack.tobytes())
+            file.create_dataset(NX_DATA, stack.shape, stack.dtype, external=[(frames.name, 0, stack.nbytes)])
+            return
+        with h5py.File(frames, "w") as other:
+            other["data"] = stack
+        if how == "link":
+            file[NX_DATA] = h5py.ExternalLink(frames.name, "data")
+        else:
+            layout = h5py.VirtualLayout(stack.shape, stack.dtype)
+            layout[...] = h5py.VirtualSource(frames.name, "data", stack.shape)
+            file.create_virtual_dataset(NX_DATA, layout)
+
+
+@pytest.mark.parametrize("how", ["link", "virtual", "external storage"])
+def test_frames_that_change_behind_a_file_are_seen(tmp_path: Path, out: Path, how: str) -> None:
+    (tmp_path / "in").mkdir()
+    frames = tmp_path / "in" / "frames.raw"
+    linked(tmp_path / "in" / "scan.nxs", frames, how)
+    assert run(tmp_path / "in" / "scan.nxs", out).made == 3
+    assert run(tmp_path / "in" / "scan.nxs", out).made == 0
+    content = bytearray(frames.read_bytes())
+    content[-1] ^= 1
+    frames.write_bytes(content)
+    assert run(tmp_path / "in" / "scan.nxs", out).made == 3
+
+
+def test_what_holds_numbers_of_a_scan_is_no_failed_scan_unless_it_is_named(tmp_path: Path, out: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    linked(folder / "scan.nxs", folder / "raw.h5", "link")
+    (folder / "tools.toml").write_text("[tool.black]\nline-length = 100\n")
+    (folder / "torn.toml").write_text('data = "x_*.ti')
+    closing = run(folder, out)
+    assert closing.made == 3
+    assert [label for label, _ in closing.failures] == ["torn"]
+    assert [label for label, _ in run(folder / "raw.h5", out).failures] == ["raw"]
+
+
+def test_parts_of_files_that_are_named_are_used_and_part_of_the_settings(tmp_path: Path, out: Path) -> None:
+    path = write_data_exchange(tmp_path / "scan.h5", measurement())
+    with h5py.File(path, "r+") as file:
+        file.move("exchange/data_white", "beam")
+        file["more"] = file["beam"][1:]
+    assert len(run(path, out).failures) == 1
+    assert run(path, out, choice=SourceChoice(flats="beam")).made == 3
+    assert run(path, out, choice=SourceChoice(flats="beam")).made == 0
+    with pytest.raises(InputError, match="made with another configuration"):
+        run(path, out, choice=SourceChoice(flats="more"))
+    assert run(path, out, choice=SourceChoice(flats="more"), force=True).made == 3
+
+
+def test_one_entry_of_several_has_the_name_that_it_has_among_all(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "day.h5"
+    for number, group in enumerate(("exchange", "exchange_1")):
+        write_data_exchange(path, measurement(seed=number), group=group, mode="a")
+    assert run(path, out, choice=SourceChoice(entry="exchange_1")).made == 3
+    assert [name for name in files(out) if "/" not in name and name.endswith(".h5")] == ["day-exchange_1.h5"]
+    assert run(path, out).made == 3
+
+
+def test_angles_of_a_file_that_was_named_may_move_but_not_change(tmp_path: Path, out: Path) -> None:
+    path = write_data_exchange(tmp_path / "scan.h5", measurement(), theta=False)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        np.savetxt(tmp_path / name / "angles.txt", measurement().theta_deg)
+    assert run(path, out, choice=SourceChoice(angles=str(tmp_path / "a" / "angles.txt"))).made == 3
+    moved = SourceChoice(angles=str(tmp_path / "b" / "angles.txt"))
+    assert run(path, out, choice=moved).made == 0
+    np.savetxt(tmp_path / "b" / "angles.txt", measurement().theta_deg + 1)
+    assert run(path, out, choice=moved).made == 3
+
+
+def test_tiff_files_and_angles_that_change_behind_a_toml_are_seen(tmp_path: Path, out: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    scan, other = measurement(), measurement(seed=1)
+    path = write_tiff_stack(folder / "scan.toml", scan)
+    np.savetxt(folder / "angles.txt", scan.theta_deg)
+    text = path.read_text().replace(str(scan.theta_deg.tolist()), '"angles.txt"')
+    path.write_text(text)
+    assert run(path, out).made == 3
+    assert run(path, out).made == 0
+    tifffile.imwrite(folder / "data_5.tif", other.data[5])
+    assert run(path, out).made == 3
+    np.savetxt(folder / "angles.txt", scan.theta_deg + 1)
+    assert run(path, out).made == 3
+    tifffile.imwrite(folder / "flats_9.tif", other.data[5])
+    assert run(path, out).made == 3
+
+
+def test_rows_that_are_stored_together_are_taken_together(tmp_path: Path, out: Path) -> None:
+    path = write_data_exchange(tmp_path / "vol.h5", measurement(rows=12), chunks=(1, 4, 10))
+    for changes, wanted in (
+        ({}, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]),
+        ({"rows": (2, 5)}, [[2, 3], [4]]),
+        ({"row_block": 6}, [[*range(6)], [*range(6, 12)]]),
+    ):
+        jobs = rehearse(request(path, out, **changes), Silent(), perform=here).jobs
+        assert [[one.row for one in job] for job in jobs] == wanted
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    together=st.integers(1, 5000), views=st.integers(1, 5000), detectors=st.integers(1, 5000), rows=st.integers(1, 99)
+)
+def test_a_block_divides_what_is_stored_together_and_fits(together: int, views: int, detectors: int, rows: int) -> None:
+    entry = Entry("", views, rows * together, detectors, 1.0, together)
+    assert together % entry.row_block == 0
+    assert entry.row_block == 1 or entry.bytes_of(entry.row_block) <= 2**30
+    block = needs([entry], Wishes(config=load_config()))
+    single = needs([entry], Wishes(config=load_config(), row_block=1))
+    assert block.rows == entry.row_block
+    assert block.memory_bytes - single.memory_bytes in (0, entry.bytes_of(entry.row_block - 1))
+
+
+def test_a_bad_entry_is_a_failure_beside_the_results_of_the_others(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "in" / "day.h5"
+    path.parent.mkdir()
+    for number, group in enumerate(("exchange", "exchange_1", "exchange_2")):
+        write_data_exchange(path, measurement(seed=number), group=group, mode="a")
+    with h5py.File(path, "r+") as file:
+        del file["exchange_1/data"]
+    closing = run(path.parent, out)
+    ((label, reason),) = closing.failures
+    assert label == "day-exchange_1"
+    assert "expected a dataset exchange_1/data" in reason
+    assert closing.made == 6
+    assert {"day-exchange.h5", "day-exchange_2.h5"} <= set(files(out))
+    assert run(path.parent, out).made == 0
+    with h5py.File(path, "r+") as file:
+        file["exchange_1/data"] = file["exchange/data"][()]
+    assert run(path.parent, out, force=True).failures == ()
+
+
 def test_a_volume_is_parts_and_a_master_whose_missing_rows_are_nan(tmp_path: Path, out: Path) -> None:
     scans = write_scan(tmp_path / "in" / "vol.h5", n_rows=4).parent
     run(scans, out, work=fail_odd, row_block=3)
@@ -154,6 +304,23 @@ def test_some_rows_first_and_the_others_later(tmp_path: Path, out: Path) -> None
     assert run(scans, out).made == 2
     with h5py.File(out / "vol.h5") as file:
         assert file["entry/rows/row"][()].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(None, [3]), ((0, 2), [1]), ((0, 3), [1]), ((4, 5), [4]), ((0, 9), [3])])
+def test_the_middle_of_the_wanted_rows_is_shown(
+    tmp_path: Path, out: Path, rows: tuple[int, int] | None, shown: list[int]
+) -> None:
+    path = write_scan(tmp_path / "in" / "vol.h5", n_rows=6)
+    run(path, out, rows=(2, 3), limit=1)
+    jobs = rehearse(request(path, out, rows=rows, row_block=9), Silent(), perform=here).jobs
+    assert [one.row for one in jobs[0] if one.shown] == shown
+
+
+def test_what_is_left_of_an_earlier_run_shows_the_row_that_is_asked_for_now(tmp_path: Path, out: Path) -> None:
+    path = write_scan(tmp_path / "in" / "vol.h5", n_rows=6)
+    run(path, out, limit=1)
+    jobs = rehearse(request(path, out, rows=(1, 3)), Silent(), perform=here).jobs
+    assert [one.row for job in jobs for one in job if one.shown] == [2]
 
 
 def test_a_volume_has_no_rows_of_other_settings(tmp_path: Path, out: Path) -> None:

@@ -14,7 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
+from ctuq import batch_command
 from ctuq.__main__ import main
+from ctuq.batch import Closing
 from ctuq.result_file import read_result
 from tests.benchmarks.batch_cases import QUICK, differences, leftovers, rows_of, write_scans, write_volume_scan
 from tests.ctuq.fake_batch import files
@@ -50,6 +52,16 @@ def test_results_are_those_of_reconstruct_and_the_page_tells_of_them(
     assert "http" not in page.replace("Content-Security-Policy", "").replace("http-equiv", "")
     for words in ("2 done, 1 failed", "scan00.html", "cut short", "chi-square"):
         assert words in page
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 1), (("--limit", "1"), 0)])
+def test_what_was_left_without_being_asked_for_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int
+) -> None:
+    counts = {"pending": 1, "running": 0, "done": 1, "failed": 0}
+    closing = Closing(counts, 1, (), (), 1.0, interrupted=False, page=tmp_path / "index.html")
+    monkeypatch.setattr(batch_command, "run_batch", lambda request, events: closing)
+    assert batch(tmp_path, tmp_path / "out", *options) == code
 
 
 def test_rows_become_a_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,3 +47,12 @@ def test_entries_of_one_file_are_told_apart() -> None:
     path = Path("/in/scan.h5")
     names = assign_names([(path, "/exchange", True), (path, "exchange_1/raw", True)], {})
     assert names == {(path, "/exchange"): "scan-exchange", (path, "exchange_1/raw"): "scan-exchange_1-raw"}
+
+
+def test_endings_tell_files_of_one_folder_apart_wherever_that_folder_is() -> None:
+    for root in ("/here", "/there/deeper"):
+        one = [Path(root) / "day" / name for name in ("sim.h5", "sim.toml")]
+        assert list(assign_names([(path, "", False) for path in one], {}).values()) == ["sim-h5", "sim-toml"]
+        two = [*one, *(Path(root) / "night" / path.name for path in one)]
+        names = assign_names([(path, "", False) for path in two], {}).values()
+        assert sorted(names) == ["sim-day-h5", "sim-day-toml", "sim-night-h5", "sim-night-toml"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,8 +23,9 @@ from tests.ctuq.fake_results import fake_reconstruction
 def manifest(tmp_path: Path) -> Manifest:
     """A volume with a row of each kind, and a scan with a name that is no HTML."""
     made = Manifest(tmp_path, open_database(tmp_path))
-    rows = [Slice(scan="vol", row=n, source=tmp_path, entry="", n_rows=4, pitch_mm=1, key="k") for n in range(4)]
-    odd = Slice(scan="<b>#1", row=0, source=tmp_path, entry="", n_rows=1, pitch_mm=1, key="k")
+    common: dict[str, Any] = {"source": tmp_path, "entry": "", "pitch_mm": 1, "key": "k"}
+    rows = [Slice(scan="vol", row=n, n_rows=4, shown=n == 2, **common) for n in range(4)]
+    odd = Slice(scan="<b>#1", row=0, n_rows=1, shown=True, **common)
     with made.exclusive():
         for one in (*rows, odd):
             made.put(one, "pending")
@@ -51,7 +53,10 @@ def test_a_line_sums_up_a_scan(manifest: Manifest) -> None:
 
 
 def test_the_page_escapes_what_comes_from_outside(manifest: Manifest) -> None:
+    (manifest.folder / "<b>#1.h5").touch()
     page = write_batch_page(manifest).read_text()
+    assert '<a href="%3Cb%3E%231.h5">h5</a>' in page
+    assert "vol.h5" not in page, "there is none yet"
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert 'href="%3Cb%3E%231.html"' in page

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ctuq import batch_scheduler
 from ctuq.batch_database import open_database
 from ctuq.batch_executors import SubmittedJobs, Workers
 from ctuq.batch_job import Job, Slice
@@ -134,6 +135,37 @@ def test_a_pool_that_always_breaks_ends_the_run_which_can_go_on(batch: Batch) ->
     assert batch.states() == ["pending"] * 4
 
 
+def test_a_cluster_that_has_no_workers_at_the_moment_is_waited_for(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_scheduler, "_POLL_S", 0.01)
+    slots = iter([0, 0, 1, 0, 0])
+
+    @contextmanager
+    def connect() -> Iterator[Workers]:
+        with ThreadPoolExecutor(1) as executor:
+            yield Workers(executor, lambda: next(slots, 1), 1)
+
+    batch.scheduler(quick, connect).run()
+    assert batch.states() == ["done"] * 4
+
+
+def test_a_cluster_that_never_has_workers_is_an_error_and_the_slices_stay(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_scheduler, "_POLL_S", 0.01)
+    monkeypatch.setattr(batch_scheduler, "_PATIENCE_S", 0.05)
+
+    @contextmanager
+    def connect() -> Iterator[Workers]:
+        with ThreadPoolExecutor(1) as executor:
+            yield Workers(executor, lambda: 0, 1)
+
+    with pytest.raises(CtuqError, match="there has been none for"):
+        batch.scheduler(quick, connect).run()
+    assert batch.states() == ["pending"] * 4
+
+
 class OneJob(Executor):
     """Does one job, and is broken."""
 
@@ -188,6 +220,20 @@ def test_a_worker_that_dies_fails_the_slice_it_was_at_and_no_other(tmp_path: Pat
     assert batch.states() == ["done", "failed", "done", "done"]
     assert "ended by SIGKILL (out of memory, or somebody killed it): the end" in batch.reasons()[1]
     assert [name for name in files(batch.folder) if "part" in name.rsplit("/", maxsplit=1)[-1]] == []
+    batch.run.release()
+    batch.manifest.close()
+
+
+def test_the_limit_of_a_row_is_not_that_of_its_job(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, block=4)
+    limits: list[float | None] = []
+
+    def noted(call: Any) -> Any:
+        limits.append(call.time_limit_s)
+        return here(call)
+
+    batch.scheduler(quick, threads, perform=noted, limits=Limits(slice_s=7.0)).run()
+    assert limits == [7.0]
     batch.run.release()
     batch.manifest.close()
 

@@ -80,6 +80,21 @@ def test_what_takes_too_long_is_killed(tmp_path: Path) -> None:
         os.kill(int(pid_file.read_text()), 0)
 
 
+def test_every_item_has_the_whole_limit_and_no_more(tmp_path: Path) -> None:
+    assert ask(tmp_path, light_work.steady, 4, time_limit_s=0.8) == Answer((0, 1, 2, 3))
+    began = time.monotonic()
+    answer = ask(tmp_path, light_work.stuck, 9, time_limit_s=0.5)
+    assert len(answer.items) == 9
+    assert "longer than the limit of 0.5 s" in str(answer.failure)
+    assert time.monotonic() - began < 4
+
+
+def test_imports_are_not_the_works_own_time(tmp_path: Path) -> None:
+    from tests.ctuq import slow_import  # noqa: PLC0415
+
+    assert ask(tmp_path, slow_import.echo, 3, time_limit_s=0.5) == Answer((3,))
+
+
 @pytest.mark.parametrize("how", ["stop", "release"])
 def test_work_for_a_run_that_ended_is_given_up(tmp_path: Path, how: str) -> None:
     with lifeline(tmp_path) as life:
