@@ -36,6 +36,7 @@ from ctuq.processing_step import ProcessingStep
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+_NO_COUNT = 1e60  # no detector counts so far, and squares of it would overflow
 _SMALLEST_EXPECTED = 1.0  # photons; below, the variance of the logarithm is no more than a guess
 _FEW_PHOTONS = 5.0  # below, the logarithm is biased in spite of the half, as rays of zero counts are left out
 
@@ -159,7 +160,7 @@ def _array(values: ArrayLike, name: str) -> Array:
         numbers = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"expected {name} as numbers, got {type(values).__name__} ({error})") from error
-    return np.asarray(np.where(np.isfinite(numbers), numbers, np.nan))
+    return np.asarray(np.where(np.abs(numbers) < _NO_COUNT, numbers, np.nan))
 
 
 def _unusable(photons: Array, signal: Array) -> dict[str, Mask]:

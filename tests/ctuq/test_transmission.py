@@ -191,3 +191,13 @@ def test_more_than_a_tenth_or_a_whole_view_without_counts_is_refused(
     spoil(counts)
     with pytest.raises(InputError, match=message):
         line_integrals(counts, 1000.0, 0.0)
+
+
+def test_numbers_that_no_detector_counts_are_none() -> None:
+    counts = 1000 * np.exp(-hill())
+    counts[7, 9] = 1e200
+    flats = np.full((3, 80), 1000.0)
+    flats[1, 4] = 1e200
+    found = line_integrals(counts, flats, 0.0)
+    assert note(found, "nan counts").numbers == {"rays": 1}
+    assert int(masked(found).sum()) == 1
