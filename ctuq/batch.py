@@ -20,7 +20,8 @@ from ctuq.batch_executors import Workers, dask_workers, local_workers, slurm_wor
 from ctuq.batch_folder import BatchFolder
 from ctuq.batch_job import Job, Slice, SliceResult
 from ctuq.batch_manifest import Manifest
-from ctuq.batch_planning import Needs, Wishes, enrol, look_at, needs
+from ctuq.batch_needs import Needs, needs
+from ctuq.batch_planning import Wishes, enrol, look_at
 from ctuq.batch_scheduler import Limits, Scheduler
 from ctuq.batch_work import reconstruct_slices
 from ctuq.errors import InputError

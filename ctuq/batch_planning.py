@@ -8,22 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from ctuq.archive import Contents, Entry, look, stamp
 from ctuq.batch_job import Slice, same_settings, settings_key, slice_key
 from ctuq.batch_manifest import Manifest
 from ctuq.batch_names import assign_names
 from ctuq.config import Config
 from ctuq.errors import InputError
-from ctuq.preparation import estimate
 from ctuq.run_lock import RunLock, is_alive
-from ctuq.scan import Scan
 from ctuq.source_choice import SourceChoice
 from ctuq.stage_watch import OnStep
 from ctuq.worker_process import Answer, Call
-from operators import ImageGrid, ParallelBeam
 
 _LOOK_S = 60.0  # for headers, and for every stretch of content, from a slow disk
 
@@ -144,15 +138,15 @@ def enrol(manifest: Manifest, found: Mapping[Path, Contents], wishes: Wishes) ->
         blocks: list[tuple[Slice, ...]] = []
         refused: list[Slice] = []
         for path, contents in found.items():
+            sha256 = contents.sha256
             if contents.problem:
-                blocks += _unreadable(manifest, path, contents, names, wishes)
+                blocks += _failed(manifest, names[path, ""], path, "", sha256, contents.problem, wishes)
             for entry in contents.entries:
-                if entry.problem:
-                    blocks += _flawed(manifest, path, entry, contents, names, wishes)
-                    continue
-                slices = _slices(path, entry, contents.sha256, names[path, entry.name], wishes)
+                name = names[path, entry.name]
+                slices = () if entry.problem else _slices(path, entry, sha256, name, wishes)
                 if not slices:
-                    blocks += _without_rows(manifest, path, entry, contents, names, wishes)
+                    reason = entry.problem or _no_rows(path, entry)
+                    blocks += _failed(manifest, name, path, entry.name, sha256, reason, wishes)
                 refused += [one for one in slices if not _place(manifest, one, wishes)]
                 blocks += _cut(slices, wishes.block_of(entry), wishes)
         if refused:
@@ -188,40 +182,14 @@ def _slices(path: Path, entry: Entry, sha256: str, name: str, wishes: Wishes) ->
     )
 
 
-def _unreadable(
-    manifest: Manifest, path: Path, contents: Contents, names: Mapping[tuple[Path, str], str], wishes: Wishes
-) -> Iterable[tuple[Slice, ...]]:
-    """A file that no scan can be read from has one slice, which failed."""
-    return _failed(manifest, names[path, ""], path, "", contents.sha256, contents.problem, wishes)
-
-
-def _flawed(
-    manifest: Manifest,
-    path: Path,
-    entry: Entry,
-    contents: Contents,
-    names: Mapping[tuple[Path, str], str],
-    wishes: Wishes,
-) -> Iterable[tuple[Slice, ...]]:
-    """So has an entry, beside others that may be well."""
-    return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, entry.problem, wishes)
-
-
-def _without_rows(
-    manifest: Manifest,
-    path: Path,
-    entry: Entry,
-    contents: Contents,
-    names: Mapping[tuple[Path, str], str],
-    wishes: Wishes,
-) -> Iterable[tuple[Slice, ...]]:
-    reason = f"{path}: expected rows below {entry.n_rows}, as the scan has, got none of those: choose other --rows"
-    return _failed(manifest, names[path, entry.name], path, entry.name, contents.sha256, reason, wishes)
+def _no_rows(path: Path, entry: Entry) -> str:
+    return f"{path}: expected rows below {entry.n_rows}, as the scan has, got none of those: choose other --rows"
 
 
 def _failed(
     manifest: Manifest, name: str, path: Path, entry: str, sha256: str, reason: str, wishes: Wishes
 ) -> Iterable[tuple[Slice, ...]]:
+    """What no scan can be read from has one slice, which failed."""
     key = slice_key(wishes.settings, sha256=sha256, entry=entry, row=-1)
     one = Slice(scan=name, row=0, source=path, entry=entry, n_rows=1, pitch_mm=0.0, key=key)
     manifest.put(one, "failed", reason)
@@ -270,42 +238,3 @@ def _in_shard(scan: str, number: int, wishes: Wishes) -> bool:
     # Both: the number alone would send all scans of one row to one shard.
     digest = settings_key({}, version=f"{scan}:{number}", seed=0)
     return int(digest, 16) % count == index - 1
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What the largest slice takes, and the largest block of them.
-
-    Args:
-        memory_bytes: of a worker, with the block in memory.
-        disk_bytes: of a slice's files, at most.
-        rows: of a block.
-    """
-
-    memory_bytes: int
-    disk_bytes: int
-    rows: int
-
-
-def needs(entries: Iterable[Entry], wishes: Wishes) -> Needs:
-    """What the largest slice of these takes, from shapes alone; zeros where none can be told."""
-    memory = disk = 0
-    blocks: dict[tuple[int, int], tuple[int, int]] = {}  # rows and bytes by shape
-    for entry in entries:
-        if not entry.problem:
-            shape, rows = (entry.n_views, entry.n_detectors), wishes.block_of(entry)
-            blocks[shape] = max(blocks.get(shape, (1, 0)), (rows, entry.bytes_of(rows)))
-    for (n_views, n_detectors), (_, held) in blocks.items():
-        angles = np.linspace(0, np.pi, n_views, endpoint=False)
-        geometry = ParallelBeam(grid=ImageGrid(shape=(1, 1), pixel_mm=1e-9), angles_rad=angles, n_detectors=n_detectors)
-        stand_in = Scan(torch.zeros(geometry.sinogram_shape), geometry)
-        try:
-            cost = estimate(stand_in, wishes.config)
-        except (InputError, ValueError, ZeroDivisionError):  # its slices will say what is wrong with them
-            continue
-        memory = max(memory, cost.memory_bytes + held)
-        config = wishes.config
-        size = config.grid.size or n_detectors // (config.scan.detector_bin or 1)
-        # Image, deviation, its error and samples in float32; rays and their covariances; picture and report.
-        disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 28 * cost.n_rays + 9_000_000)
-    return Needs(memory, disk, max((rows for rows, _ in blocks.values()), default=1))

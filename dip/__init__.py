@@ -11,7 +11,8 @@ from dip.expectation_maximisation import (
     conjugate_gradient_solve,
     expectation_maximisation,
 )
-from dip.fit import Fit, FitSettings, fit
+from dip.fit import Fit, fit
+from dip.fit_settings import FitSettings
 from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
 from dip.hyperprior import LogNormal, LogNormalPrior

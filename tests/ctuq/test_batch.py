@@ -18,7 +18,8 @@ from ctuq.archive import Entry
 from ctuq.batch import Closing, rehearse, run_batch
 from ctuq.batch_database import open_database
 from ctuq.batch_manifest import Manifest
-from ctuq.batch_planning import Wishes, needs
+from ctuq.batch_needs import needs
+from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dip import Fit, FitSettings, Holdout, UNet, UNetSettings, fit
-from dip.fit import TV_SHARES
+from dip.fit_settings import TV_SHARES
 from operators import MatrixMap
 from tests.dip.dense import generator
 
