@@ -29,18 +29,17 @@ ScanFile = Annotated[
 ]
 Entry = Annotated[str | None, typer.Option("--entry", metavar="NAME", help="One of several scans in the file.")]
 DataPath = Annotated[
-    str | None, typer.Option("--data", metavar="PATH", help="Projections (theta, y, x): path inside the file.")
+    str | None,
+    typer.Option(
+        "--data", metavar="PATH", help="Projections (theta, y, x): path inside the file; of a TIFF stack, its files."
+    ),
 ]
 AnglesPath = Annotated[
     str | None,
     typer.Option("--angles", metavar="PATH", help="Path inside the file, or a .txt, .csv or .npy file of degrees."),
 ]
-FlatsPath = Annotated[
-    str | None, typer.Option("--flats", metavar="PATH", help="Frames of the open beam: path inside the file.")
-]
-DarksPath = Annotated[
-    str | None, typer.Option("--darks", metavar="PATH", help="Frames without beam: path inside the file.")
-]
+FlatsPath = Annotated[str | None, typer.Option("--flats", metavar="PATH", help="Frames of the open beam, likewise.")]
+DarksPath = Annotated[str | None, typer.Option("--darks", metavar="PATH", help="Frames without beam, likewise.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C.yaml", help="Settings; see configs/.")]
 Overrides = Annotated[
     list[str] | None,
