@@ -120,9 +120,7 @@ def suggest(folder: AcquisitionFolder, n_views: int, *, more: bool, on_step: OnS
         points = planner.suggest(n_views)
         now, promised = planner.region_std(), planner.promised_std()
         n_measured = len(planner.state.measured)
-        stopped = None
-        if len(points) < n_views:
-            stopped = planner.stop_reason() or f"no more than {len(points)} views are allowed or needed"
+        stopped = planner.held_back
         promises = dict(state.promised or {})
         point = CurvePoint(n_measured, now, promises.get(str(n_measured)))
         curve = (*(old for old in state.curve if old.n_views != n_measured), point)

@@ -24,7 +24,7 @@ class PlannerSettings:
 
     Args:
         refit_every: new views after which the posterior is made anew (arXiv 2207.05714: 5); in between it is
-            conditioned on them, which needs no data.
+            conditioned on them, which needs no data. Sooner where they leave too few draws to choose by.
         retries: how often a view that failed is suggested again.
         endless: whether the motor turns through 2π and on.
         projection_width: detector pixels of what is told; the candidates' if left out.
@@ -83,6 +83,7 @@ class AnglePlanner:
         self._store = store
         self._state = PlannerState(candidate_ids=candidates.ids)
         self._beliefs = ConditionedBeliefs(candidates, region)
+        self._held_back: str | None = None
 
     @classmethod
     def from_checkpoint(
@@ -121,8 +122,13 @@ class AnglePlanner:
         """Names of the views that were told without having been suggested, pilots apart."""
         return tuple(view.id for view in self._state.measured if view.origin == "unplanned")
 
+    @property
+    def held_back(self) -> str | None:
+        """Why the last `suggest` gave fewer views than it was asked for, or None."""
+        return self._held_back
+
     def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
-        """The next views, in the order of least motor travel; fewer or none where `stop_reason` says why.
+        """The next views, in the order of least motor travel; fewer or none where `held_back` says why.
 
         They are chosen as if all those suggested before and not yet told had been measured.
 
@@ -134,6 +140,8 @@ class AnglePlanner:
         """
         n_points = 1 if num_points is None else num_points
         plan, state = self._plan(n_points), self._state
+        advice = ": tell what is open first" if plan.stopped and plan.views.used_up else ""
+        self._held_back = f"{plan.stopped}{advice}" if plan.stopped else None
         chosen = [
             Suggestion(*view) for view in zip(plan.ids, plan.angles_rad.tolist(), plan.scores.tolist(), strict=True)
         ]
@@ -259,6 +267,12 @@ class AnglePlanner:
             raise ValueError("planning starts from measured views, got none: ingest a few pilot views first")
         if not state.fitted_ids or len(state.unfitted_angles) >= self._settings.refit_every:
             state = state.fitting()
+        self._fit_to(state)
+        if state.unfitted_angles and self._beliefs.given(state.unfitted_angles).used_up:
+            state = state.fitting()
+            self._fit_to(state)
+        self._state = state
+
+    def _fit_to(self, state: PlannerState) -> None:
         if not self._beliefs.fitted(state.fitted_ids):
             self._beliefs.fit(state.fitted_ids, self._model(*state.sinogram(state.fitted_ids)))
-        self._state = state

@@ -17,6 +17,9 @@ from design.factor_downdate import FactorDowndate
 from design.image_covariance import ImageCovariance
 from operators import Noise, RayTransform
 
+_FEWEST_DRAWS = 8  # by which a variance is known to √(2/8), a half
+_LEAST_SHARE = 0.25  # of the draws, where what is left is made up for by a factor of four in variance
+
 
 class _View(NamedTuple):
     """A candidate as it was believed after the first `stage` observations."""
@@ -45,7 +48,7 @@ class CandidateViews:
 
     Where F was made of K draws, what is left of it after observations comes out too small, as they use up draws:
     everything is scaled by K/(K − h), h = K − tr T Tᵀ the number of draws used up. That is right for directions that no
-    observation tells of, and a little too much for others.
+    observation tells of, and a little too much for others. `used_up` says when too few are left to choose by.
 
     Args:
         covariance: C.
@@ -142,6 +145,22 @@ class CandidateViews:
     def draws_left(self) -> float:
         """Of them, those that the observations have not used up."""
         return self._draws_left
+
+    @property
+    def used_up(self) -> bool:
+        """Whether observations have left fewer than eight draws, or than a quarter of them.
+
+        Scores are chance then. Of Matérn-½ fields of 24 × 24 pixels, views chosen by information gain, one after the
+        other, from 8 to 400 draws: down to here the chosen one fell short of the best by up to 0.15 of what a view at
+        random does, on average, beyond it by up to 2, with scores up to 30 times too high.
+        """
+        drawn = self.n_draws
+        return self._draws_left < min(drawn, max(_FEWEST_DRAWS, _LEAST_SHARE * drawn))
+
+    def draws_for(self, n_views: int) -> int:
+        """Draws from which so many views can be chosen in any case: each uses up as many as it has rays at most."""
+        most = (n_views - 1) * self.candidates.n_detectors
+        return max(most + _FEWEST_DRAWS, math.ceil(most / (1 - _LEAST_SHARE)))
 
     @property
     def _scale(self) -> float:

@@ -56,7 +56,9 @@ def test_a_result_is_planned_from_without_reconstructing(
 ) -> None:
     result = gaussian_reconstruction(scan_of((0, 45, 90, 135))).save(tmp_path / "r.h5")
     assert main(["plan", str(result), "--candidates", "36", "-n", "4"]) == 0
-    assert "warning   these views use up" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "disc: 2 views to add to 4" in said
+    assert "warning   2 of 4 views: of 16 draws" in said
     assert model.n_views == []
     region = ["--criterion", "roi", "--roi", "disc:2,2,3"]
     assert main(["plan", str(result), "--candidates", "36", "-n", "1", *region]) == 0

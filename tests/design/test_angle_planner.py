@@ -26,6 +26,7 @@ from design import (
     PlannerState,
     PointFormat,
     StoppingRule,
+    drawn_covariance,
     exact_covariance,
     view_id,
 )
@@ -53,6 +54,19 @@ class ExactModel:
         prior = size * randn(N_PIXELS, N_PIXELS, seed=8) / math.sqrt(N_PIXELS)
         posterior = DensePosterior(RayTransform(geometry), prior, noise=WHITE, mean=torch.zeros(SHAPE).double())
         return ImageBelief(exact_covariance(posterior), WHITE)
+
+
+class DrawingModel(ExactModel):
+    """The same by so many draws."""
+
+    def __init__(self, n_draws: int) -> None:
+        super().__init__()
+        self._n_draws = n_draws
+
+    def __call__(self, angles_rad: Tensor, sinogram: Tensor) -> ImageBelief:
+        covariance, noise = super().__call__(angles_rad, sinogram)
+        draws = (covariance.factor @ randn(N_PIXELS, self._n_draws, seed=5)).mT.reshape(-1, *SHAPE)
+        return ImageBelief(drawn_covariance(draws, torch.zeros(SHAPE, dtype=torch.float64)), noise)
 
 
 def projection(angle_rad: float) -> list[float]:
@@ -101,6 +115,22 @@ def test_suggestions_are_the_greedy_ones_given_what_was_told() -> None:
     # From 0 upwards, as no candidate lies beyond half a turn, and not as they were chosen.
     assert list(plan.ids) != sorted(plan.ids)
     assert [point["angle_deg"] for point in points] == sorted(point["angle_deg"] for point in points)
+
+
+def test_draws_that_are_used_up_end_a_suggestion_and_are_drawn_anew_once_it_was_told() -> None:
+    model = DrawingModel(12)
+    made = planner(model=model)
+    points = made.suggest(6)
+    assert 0 < len(points) < 6
+    reason = made.held_back or ""
+    assert reason.startswith("of 12 draws")
+    assert reason.endswith("tell what is open first")
+    assert made.suggest() == []
+    made.ingest([answer(point) for point in points])
+    assert len(made.suggest()) == 1
+    assert made.held_back is None
+    assert [len(call) for call in model.calls] == [2, 2 + len(points)]  # long before five views are new
+    assert made.stop_reason() is None
 
 
 def test_one_by_one_suggestions_are_those_of_a_batch() -> None:

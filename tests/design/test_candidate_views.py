@@ -11,6 +11,7 @@ from design import (
     CandidateViews,
     ImageCovariance,
     ViewBelief,
+    drawn_covariance,
     exact_covariance,
     information_gain,
     sampled_covariance,
@@ -153,6 +154,28 @@ def test_draws_that_are_used_up_are_made_up_for() -> None:
     # What is left of the bias is of directions that were known already, which use up nothing more.
     assert expected - float(plain.mean()) > 0.4
     assert abs(float(gains.mean()) - expected) < (expected - float(plain.mean())) / 2
+
+
+@pytest.mark.parametrize("n_draws", [4, 20, 60])
+def test_draws_are_used_up_by_views_and_there_can_be_enough_of_them(n_draws: int) -> None:
+    n_views = 4
+    found = CandidateViews(_drawn(n_draws), CANDIDATES, GaussianNoise(0.5))
+    assert not found.used_up  # whatever there is, nothing has been used up yet
+    for index in range(n_views - 1):
+        found = found.observing(2 * index)
+        assert found.used_up == (found.draws_left < min(n_draws, max(8, n_draws / 4)))
+    assert found.used_up == (n_draws < 60)
+    assert found.draws_for(n_views) == 26  # three views of six rays leave eight
+    assert found.draws_for(11) == 80  # ten leave a quarter
+
+
+def test_exact_covariances_are_never_used_up() -> None:
+    assert not views(measured=(1, 3, 5)).used_up
+
+
+def _drawn(n_draws: int) -> ImageCovariance:
+    images = 10 * randn(n_draws, *SHAPE, seed=n_draws)
+    return drawn_covariance(images, torch.zeros(SHAPE, dtype=torch.float64))
 
 
 def _after_two(image: ImageCovariance) -> CandidateViews:
