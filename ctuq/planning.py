@@ -24,11 +24,13 @@ from design import (
     Candidates,
     CandidateViews,
     Constraints,
+    Cost,
     Criterion,
     GreedySelection,
     Plan,
     StoppingRule,
     Wedge,
+    draws_for,
     motor_order,
 )
 from operators import Geometry, ParallelBeam
@@ -109,6 +111,7 @@ def selection_of(criterion: str, settings: DesignConfig) -> GreedySelection:
         return GreedySelection(
             criterion=CRITERIA[criterion],
             constraints=Constraints(forbidden=wedges, min_separation_rad=math.radians(settings.min_separation_deg)),
+            cost=Cost(per_radian=math.degrees(settings.turning_cost)),
             stopping=StoppingRule(
                 max_views=settings.max_views, target_std=settings.target_std, min_score=settings.min_score
             ),
@@ -202,7 +205,7 @@ def _stopped(chosen: Plan, reconstruction: Reconstruction, n_angles: int) -> tup
     note = f"{len(chosen.indices)} of {n_angles} views: {chosen.stopped}"
     if not chosen.views.used_up:
         return (note,)
-    enough = chosen.views.draws_for(n_angles)
+    enough = draws_for(n_angles, chosen.views.candidates.n_detectors)
     if reconstruction.posterior is not None:
         return (f"{note}: choose fewer at a time, or design.n_draws={enough}, which is enough for all",)
     scan = f"plan from the scan itself (ctuq plan {reconstruction.provenance.input_path or 'SCAN'})"
