@@ -15,7 +15,7 @@ from ctuq.config import DesignConfig
 from ctuq.errors import InputError
 from ctuq.planning import CRITERIA
 from ctuq.result_file import read_result
-from tests.ctuq.fake_planning import SIZE, gaussian_reconstruction, scan_of
+from tests.ctuq.fake_planning import N_DETECTORS, SIZE, gaussian_reconstruction, scan_of
 
 MEASURED = (0.0, 45.0, 90.0, 135.0)
 
@@ -106,6 +106,17 @@ def test_a_plan_from_a_file_is_the_plan_of_the_draws_in_it(tmp_path: Path) -> No
     exact = plan(made, candidates=24, n_angles=2)
     # 400 draws know a variance to √(2/400), and the root mean square of many better.
     assert float(planned.region_std[0] / exact.region_std[0]) == pytest.approx(1, abs=0.05)
+
+
+def test_noise_of_candidates_survives_the_file_where_it_was_stated(tmp_path: Path) -> None:
+    variance = torch.linspace(1e-4, 9e-4, N_DETECTORS).expand(len(MEASURED), N_DETECTORS)
+    made = gaussian_reconstruction(scan_of(MEASURED, noise_variance=variance))
+    stated = read_result(made.save(tmp_path / "stated.h5")).rays
+    plain = read_result(gaussian_reconstruction(scan_of(MEASURED)).save(tmp_path / "plain.h5")).rays
+    assert stated is not None
+    assert plain is not None
+    torch.testing.assert_close(stated.noise_of_a_view.variance, variance[:1].double())
+    assert plain.noise_of_a_view.variance == pytest.approx(1e-4)
 
 
 def test_a_plan_from_few_draws_ends_with_them_and_says_how_many_are_enough(tmp_path: Path) -> None:
