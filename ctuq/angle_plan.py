@@ -24,7 +24,7 @@ class AnglePlan:
         candidate_scores: (m,) float64, what each promised before any was chosen.
         measured_rad: (k,) float64, the views behind the reconstruction.
         scan_name: of what.
-        notes: why there are fewer views than asked for, and how far to trust the plan.
+        notes: why there are fewer views than asked for, and what to do about it.
     """
 
     angles_rad: Tensor

@@ -20,6 +20,7 @@ from ctuq.options import (
     DataPath,
     Debug,
     Device,
+    DeviceOption,
     Entry,
     FlatsPath,
     Force,
@@ -116,7 +117,7 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
     flats: FlatsPath = None,
     darks: DarksPath = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where to compute; cuda is refused so far.")] = Device.AUTO,
+    device: DeviceOption = Device.AUTO,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write the result file only.")] = False,
     force: Force = False,
     json: Json = False,
@@ -171,6 +172,10 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")] = 0,
+    keep_reconstruction: Annotated[
+        Path | None, typer.Option(metavar="R.h5", help="Keep the reconstruction of a scan, which takes the time.")
+    ] = None,
+    device: DeviceOption = Device.AUTO,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -188,6 +193,8 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
         overrides=tuple(overrides or ()),
         seed=seed,
         force=force,
+        keep=keep_reconstruction,
+        device=device.value,
     )
     with outcome(as_json=json, debug=debug) as events:
         plan_to_files(request, events)
@@ -215,6 +222,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    device: DeviceOption = Device.AUTO,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -241,6 +249,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
             config=config,
             overrides=tuple(overrides or ()),
             seed=seed,
+            device=device.value,
             force=force,
         )
         replay_to_files(request, events)

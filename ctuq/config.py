@@ -52,7 +52,8 @@ class DesignConfig(_Section):
     `n_draws`: of the posterior behind a plan, beyond `exact_pixels` pixels; `refit_every`: new views after which
     `ctuq acquire` reconstructs anew; `retries`: how often it suggests a failed view again; `forbidden_deg`: wedges from
     start to stop that no view may lie in; `min_separation_deg`: between any two views; `max_views`, `target_std` (of
-    the region, 1/mm), `min_score`: when to stop, None for never; `endless`: whether the motor turns past 360 degrees.
+    the region, 1/mm), `min_score`: when to stop, None for never; `endless`: whether the motor turns past 360 degrees;
+    `turning_cost`: of a degree, in exposures of one view: scores are per exposure, turning there included.
     """
 
     n_draws: int = Field(default=1000, ge=2)
@@ -65,6 +66,7 @@ class DesignConfig(_Section):
     target_std: float | None = Field(default=None, gt=0)
     min_score: float | None = Field(default=None, gt=0)
     endless: bool = True
+    turning_cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class Config(_Section):

@@ -45,6 +45,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, such as grid.size=128. Repeatable."),
 ]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; cuda is refused so far.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

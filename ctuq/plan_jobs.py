@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.hdf5 import opened, require_survivable
+from ctuq.hdf5 import is_result, opened, require_survivable
+from ctuq.jobs import repeating_command, resolve_device
 from ctuq.plan_file import plan_record, writer
 from ctuq.planning import plan, selection_of
 from ctuq.reconstruct import reconstruct
@@ -40,6 +41,8 @@ class PlanRequest:
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
         force: whether existing files may be replaced.
+        keep: file for the reconstruction of a scan, or None.
+        device: auto, cpu or cuda.
         choice: what a scan's file does not say, or says wrongly.
     """
 
@@ -53,12 +56,19 @@ class PlanRequest:
     overrides: tuple[str, ...] = ()
     seed: int = 0
     force: bool = False
+    keep: Path | None = None
+    device: str = "auto"
     choice: SourceChoice = field(default_factory=SourceChoice)
 
     @property
     def picture(self) -> Path | None:
         """The PNG beside the first file."""
         return self.out[0].with_suffix(".png") if self.out else None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that will be written."""
+        return (*self.out, *(path for path in (self.picture, self.keep) if path is not None))
 
 
 def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
@@ -69,8 +79,8 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     """
     for path in request.out:
         writer(path)
-    for path in (*request.out, *([request.picture] if request.picture else [])):
-        require_writable(path, force=request.force)
+    _require_outputs(request)
+    resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.criterion, config.design)
     candidates = read_candidates(request.candidates)
@@ -88,6 +98,14 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     _write(found, request, events)
     events.said([*plan_lines(found), *(f"  wrote     {path}" for path in events.written)], _record(found, events))
     return found
+
+
+def _require_outputs(request: PlanRequest) -> None:
+    if len({*request.outputs, request.source}) <= len(request.outputs):
+        names = ", ".join(path.name for path in request.outputs)
+        raise InputError(f"expected files that differ from each other and from the scan, got {names}: try other names")
+    for path in request.outputs:
+        require_writable(path, force=request.force)
 
 
 def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -124,29 +142,49 @@ def plan_lines(found: AnglePlan) -> list[str]:
     return [*lines, *(f"  warning   {note}" for note in found.notes)]
 
 
-def is_result(path: Path) -> bool:
-    """Whether a file is a result rather than a scan.
-
-    Raises:
-        InputError: it cannot be opened as HDF5.
-    """
-    if path.suffix.lower() == ".toml":
-        return False
-    with opened(path) as file:
-        return isinstance(file.get("entry/reconstruction"), h5py.Group)
-
-
 def _source(request: PlanRequest, config: Config, events: Events) -> tuple[Reconstruction, Config]:
     require_survivable(request.source)
-    if not is_result(request.source):
-        scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
-        return reconstruct(scan, config, seed=request.seed, on_step=events.step), config
+    if request.source.suffix.lower() == ".toml" or not _holds_result(request.source):
+        return _reconstructed(request, config, events), config
+    if request.keep is not None:
+        raise InputError(
+            f"expected --keep-reconstruction with a scan, got {request.source.name}, a result, which is kept already: "
+            "leave that out"
+        )
     if request.choice != SourceChoice():
         raise InputError(f"expected no part of {request.source.name} to be named, as it is a result: leave that out")
     found = read_result(request.source)
     # Its own configuration, unless the user names another.
     own = request.config or dict(found.provenance.config)
     return found, load_config(own, overrides=request.overrides)
+
+
+def _holds_result(path: Path) -> bool:
+    with opened(path) as file:
+        return is_result(file)
+
+
+def _reconstructed(request: PlanRequest, config: Config, events: Events) -> Reconstruction:
+    """The scan's reconstruction, kept before anything is planned from it."""
+    scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
+    device = resolve_device(request.device)
+    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
+    if request.keep is not None:
+        found = dataclasses.replace(found, provenance=dataclasses.replace(found.provenance, command=_command(request)))
+        events.written.append(found.save(request.keep, force=request.force))
+    return found
+
+
+def _command(request: PlanRequest) -> str:
+    return repeating_command(
+        request.source,
+        choice=request.choice,
+        config=request.config,
+        overrides=request.overrides,
+        row=None,
+        seed=request.seed,
+        device=request.device,
+    )
 
 
 def _write(found: AnglePlan, request: PlanRequest, events: Events) -> None:

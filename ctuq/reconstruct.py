@@ -199,7 +199,7 @@ def _assemble(
         noise_variance=noise * scale**2,
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
-        rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu()),
+        rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu(), problem.scan.noise_stated),
         posterior=result.posterior,
         provenance=replace(provenance, notes=notes),
         diagnostics=diagnostics,

@@ -11,6 +11,7 @@ import torch
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
+from ctuq.jobs import resolve_device
 from ctuq.planning import selection_of
 from ctuq.replay import Replay, Replayer, ReplaySettings
 from ctuq.replay_file import replay_lines, write_replay, write_replay_report
@@ -31,6 +32,7 @@ class ReplayRequest:
         config: YAML file, or None for the defaults.
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
+        device: auto, cpu or cuda.
         force: whether existing files may be replaced; finished points are kept in any case.
         choice: what the file does not say, or says wrongly.
     """
@@ -42,6 +44,7 @@ class ReplayRequest:
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     seed: int = 0
+    device: str = "auto"
     force: bool = False
     choice: SourceChoice = field(default_factory=SourceChoice)
 
@@ -62,6 +65,7 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
         raise InputError(f"expected --out to end in .h5, got {request.out.name}")
     for path in (request.out, page):
         require_writable(path, force=request.force)
+    device = resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.settings.criterion, config.design)
     scan = read_survivable_scan(request.scan, row=config.scan.row, choice=request.choice)
@@ -73,6 +77,7 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
         request.points,
         reference=_reference(request.reference),
         seed=request.seed,
+        device=device,
         on_step=events.step,
     )
     events.written.append(request.points)

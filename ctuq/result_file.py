@@ -92,7 +92,8 @@ def _rays(group: h5py.Group, grid: ImageGrid) -> Rays:
     shared = _tensor(group["view_covariance"]) if "view_covariance" in group else None
     geometry = geometry_from(group.attrs, angles_deg=group["angle_deg"][()], n_detectors=variance.shape[1], grid=grid)
     sinogram = _tensor(group["sinogram"]) if "sinogram" in group else None  # older files have none
-    return Rays(geometry, GaussianNoise(variance, shared), sinogram)
+    stated = bool(group.attrs.get("noise_stated", False))  # older files do not say
+    return Rays(geometry, GaussianNoise(variance, shared), sinogram, stated)
 
 
 def _calibration(group: h5py.Group) -> Calibration:

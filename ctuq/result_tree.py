@@ -114,7 +114,8 @@ def _rays(rays: Rays) -> Group:
         members["sinogram"] = Field(_array(rays.sinogram), {"long_name": "line integrals as reconstructed"})
     if rays.noise.view_covariance is not None:
         members["view_covariance"] = Field(_array(rays.noise.view_covariance.double()))
-    return Group("NXcollection", members, geometry_attributes(rays.geometry))
+    attributes: dict[str, Attribute] = {**geometry_attributes(rays.geometry), "noise_stated": rays.noise_stated}
+    return Group("NXcollection", members, attributes)
 
 
 def _process(reconstruction: Reconstruction) -> Group:

@@ -34,7 +34,11 @@ class Noise(Protocol):
         ...
 
     def typical(self) -> Noise:
-        """The noise of further views like these."""
+        """The noise of further views like these, the same for all rays."""
+        ...
+
+    def of_a_view(self) -> Noise:
+        """The noise of one further view, as its detector pixels have it."""
         ...
 
 
@@ -117,6 +121,16 @@ class GaussianNoise:
         precision = torch.as_tensor(self.variance).double().reciprocal().mean()
         return GaussianNoise(float(1 / precision), self.view_covariance)
 
+    def of_a_view(self) -> GaussianNoise:
+        """The noise of one further view: of every detector pixel the harmonic mean over the views.
+
+        An object absorbs most where it is thickest, from wherever it is looked at, and a dead pixel stays dead.
+        """
+        if not isinstance(self.variance, Tensor) or self.variance.ndim < 2:
+            return self
+        precision = self.variance.double().reciprocal().mean(dim=-2, keepdim=True)
+        return GaussianNoise(precision.reciprocal(), self.view_covariance)
+
     @cached_property
     def _root(self) -> Tensor:
         """(angle or 1, detector, detector) float64, a lower triangular block a view."""
@@ -172,6 +186,10 @@ class StackedNoise:
     def typical(self) -> Noise:
         """That of the second, the later one."""
         return self._parts[1][0].typical()
+
+    def of_a_view(self) -> Noise:
+        """That of the second, the later one."""
+        return self._parts[1][0].of_a_view()
 
     def _by_part(self, residual: Tensor, act: Callable[[Noise, Tensor], Tensor]) -> Tensor:
         batch = residual.shape[:-1]
