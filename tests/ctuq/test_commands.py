@@ -41,8 +41,8 @@ def test_reconstruct_writes_result_picture_and_report(
         assert words in said.out
     for path in (out, out.with_suffix(".png"), out.with_suffix(".html")):
         assert f"wrote         {path}\n" in said.out
-    assert "fit: 2 of 2" in said.err
-    assert "fit" not in said.out
+    assert "fitting the network: 100 %" in said.err
+    assert "fitting" not in said.out
 
 
 def test_the_command_that_repeats_it_finds_the_configuration(
@@ -210,12 +210,13 @@ def test_a_log_times_a_stage_that_comes_again_anew(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = iter([0.0, 3.0, 100.0, 105.0])
-    monkeypatch.setattr("ctuq.events.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("ctuq.progress.time.monotonic", lambda: next(now))
     events = TerminalEvents()
     for _ in range(2):
         events.step("fit", 0, 2, {})
         events.step("fit", 2, 2, {})
-    assert capsys.readouterr().err.splitlines() == ["fit", "fit: 2 of 2, 3 s", "fit", "fit: 2 of 2, 5 s"]
+    begins, ends = "fitting the network", "fitting the network: 100 %"
+    assert capsys.readouterr().err.splitlines() == [begins, f"{ends}, 3 s", begins, f"{ends}, 5 s"]
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
