@@ -106,6 +106,10 @@ def _calibration(group: h5py.Group) -> Calibration:
         n_angles=int(group.attrs["n_angles"]),
         temperature=float(group.attrs["temperature"]),
         angles_rad=tuple(math.radians(angle) for angle in group["angle_deg"][()]),
+        # Older files have none of these.
+        chi_square_error=float(group.attrs.get("chi_square_error", math.nan)),
+        coverage_error=float(group.attrs.get("coverage_error", math.nan)),
+        whole_views=bool(group.attrs.get("whole_views", True)),
     )
 
 
