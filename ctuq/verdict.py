@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dip.calibration import Calibration
+from dip.holdout import FEWEST_WHOLE_VIEWS
 
 CHI_SQUARE_RANGE = (0.8, 1.25)
 """Held-out chi-square per ray inside which error bars count as right: standard deviations right to about 12 %."""
@@ -112,7 +113,9 @@ def _next_step(calibration: Calibration, calibrated: bool, edge: bool) -> str:
         return ""
     if _nothing_judged(calibration):
         return "give the scan more views, or a larger holdout.fraction"
-    more = "" if calibration.whole_views else "; take 24 views or more, if there are (scan.angle_step)"
+    more = (
+        "" if calibration.whole_views else f"; take {FEWEST_WHOLE_VIEWS} views or more, if there are (scan.angle_step)"
+    )
     too_wide = calibration.chi_square < CHI_SQUARE_RANGE[0] and calibration.coverage_95 >= COVERAGE_95_AT_LEAST
     return (_OTHER_VIEWS if edge or too_wide else _SEARCH) + more
 

@@ -102,6 +102,14 @@ def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixtur
     assert errors == ""
     for words in ("12 views × 1 row × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
         assert words in said
+    for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays judge"):
+        assert words in said
+
+
+def test_check_shows_what_thinning_and_binning_leave(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(scan), "--set", "grid.size=8", "--set", "scan.angle_step=4"]) == 0
+    left = "3 of 12 views (scan.angle_step=4) × 8 of 16 detector pixels (scan.detector_bin=2, by grid.size)"
+    assert left in capsys.readouterr().out
 
 
 def test_check_names_every_problem_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
