@@ -79,13 +79,17 @@ class Progress:
     """Remembers when stages began; one that begins again, as in the next reconstruction, is timed anew."""
 
     _began: dict[str, float] = field(default_factory=dict)
+    _first: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> Stretch:
         """`done` of `total` steps of a stage are over; of a fit, `run` of `runs` is told with them."""
         now = time.monotonic()
         if not done or stage not in self._began:
             self._began[stage] = now
+            self._first.pop(stage, None)
         seconds = now - self._began[stage]
+        # Timed from the first steps that are told: those before also load libraries.
+        since, steps = self._first.setdefault(stage, (now, done)) if done else (now, 0)
         name = _WORDS.get(stage, stage.replace("_", " "))
         if "runs" in info:
             name += f" ({info['run']:.0f} of {info['runs']:.0f})"
@@ -96,19 +100,21 @@ class Progress:
             total,
             _COUNTED.get(stage, ""),
             seconds,
-            _left(stage, done, total, info, seconds),
+            _left(stage, done, total, info, (now - since, done - steps)),
             ", ".join(numbers),
         )
 
 
-def _left(stage: str, done: int, total: int, info: Mapping[str, float], seconds: float) -> str:
+def _left(stage: str, done: int, total: int, info: Mapping[str, float], timed: tuple[float, int]) -> str:
+    """In words; `timed` are seconds and the steps that were done in them."""
     if "minutes_left" in info:
-        timed = info.get("slices_timed", 0)
-        rests_on = f"at the pace of {timed:.0f} slice{'s' if timed > 1 else ''}" if timed else "by the scans' sizes"
+        slices = info.get("slices_timed", 0)
+        rests_on = f"at the pace of {slices:.0f} slice{'s' if slices > 1 else ''}" if slices else "by the scans' sizes"
         return f"about {duration(60 * info['minutes_left'])} left {rests_on}" if done < total else ""
-    if stage not in _STEADY or not 0 < done < total:
+    seconds, steps = timed
+    if stage not in _STEADY or not steps or done >= total:
         return ""
-    return f"about {duration(seconds / done * (total - done))} left"
+    return f"about {duration(seconds / steps * (total - done))} left"
 
 
 def duration(seconds: float) -> str:

@@ -94,7 +94,7 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
         f"                {summary.verdict.sentence}",
         *([f"  try           {summary.verdict.next_step}"] if summary.verdict.next_step else []),
         *(f"  warning       {note}" for note in reconstruction.provenance.notes),
-        *(f"  {step.name:<13} {step}" for step in reconstruction.provenance.steps),
+        *(f"  before        {step.name}: {step}" for step in reconstruction.provenance.steps),
         *(f"  wrote         {path}" for path in written),
     ]
 

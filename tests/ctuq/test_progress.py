@@ -16,17 +16,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def later(clock: list[float], seconds: float, stage: str, done: int, total: int, **info: float) -> Stretch:
+    """After a slow start and a first step of `total` / 10."""
     progress = Progress()
     progress.step(stage, 0, total, {})
+    clock[0] += 1000
+    progress.step(stage, total // 10, total, {})
     clock[0] += seconds
     return progress.step(stage, done, total, info)
 
 
 def test_a_fit_says_which_of_its_runs_it_is_in_and_what_is_left(clock: list[float]) -> None:
-    found = later(clock, 10, "fit", 150, 1050, run=2, runs=5, loss=0.1234)
+    found = later(clock, 10, "fit", 300, 1000, run=2, runs=5, loss=0.1234)
     assert found.name == "fitting the network (2 of 5)"
-    assert found.share == "14 %"
-    assert found.rest == "about 60 s left, loss 0.123"
+    assert found.share == "30 %"
+    assert found.rest == "about 35 s left, loss 0.123"
 
 
 def test_the_rest_of_a_search_is_not_guessed(clock: list[float]) -> None:
@@ -57,8 +60,9 @@ def test_a_stage_that_comes_again_is_timed_anew(clock: list[float]) -> None:
     for began in (0.0, 100.0):
         clock[0] = began
         progress.step("fit", 0, 4, {})
+        assert progress.step("fit", 1, 4, {}).left == ""
         clock[0] = began + 2
-        assert progress.step("fit", 1, 4, {}).left == "about 6 s left"
+        assert progress.step("fit", 2, 4, {}).left == "about 4 s left"
 
 
 def test_stages_that_are_not_known_stand_for_themselves(clock: list[float]) -> None:
