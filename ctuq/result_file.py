@@ -55,6 +55,10 @@ def read_result(path: Path) -> Reconstruction:
         InputError: the file is missing, cannot be read as HDF5, or lacks something a result has.
     """
     with opened(path) as file:
+        if "entry/rows" in file:
+            raise InputError(
+                f"{path}: expected the result of one row, got the volume of several: name one in {path.stem}.parts"
+            )
         try:
             return _reconstruction(file)
         except OSError as error:  # a chunk that does not decompress shows only now

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ctuq.__main__ import main
-from ctuq.errors import CtuqError
+from ctuq.errors import CtuqError, InputError
 from ctuq.result_file import read_result
 from ctuq.scan import Scan
 from tests.ctuq.fake_batch import files, write_scan
@@ -40,6 +40,8 @@ def test_rows_become_parts_and_one_volume(
         np.testing.assert_array_equal(errors[2], fake.found.std)
         np.testing.assert_array_equal(file["entry/data/z"][:], [0.5, 1.0, 1.5])
         assert file["entry/rows/row"][:].tolist() == [1, 2, 3]
+    with pytest.raises(InputError, match=r"name one in r\.parts"):
+        read_result(out)
     provenance = read_result(out.parent / parts[0]).provenance
     assert provenance.scan_name == "stack row 1"
     assert provenance.command.endswith("--row 1 --seed 0")
