@@ -144,7 +144,12 @@ def _infer(
     all_rays = torch.linalg.cholesky(model.covariance.matrix(learned.variances))
     angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
     calibration = calibrate(
-        residual[judges], predictive_factor(all_rays, judges), temperature=factor, angles_rad=tuple(angles)
+        residual[judges],
+        predictive_factor(all_rays, judges),
+        views=torch.nonzero(problem.holdout.judges)[:, 0],
+        whole_views=problem.holdout.whole_views,
+        temperature=factor,
+        angles_rad=tuple(angles),
     )
     cold = config.posterior.image_temperature
     error = model.linearisation_error(

@@ -18,7 +18,7 @@ from ctuq.page_numbers import packed
 from ctuq.reconstruction import Reconstruction
 from ctuq.report_numbers import least_certain, report_numbers, thinning
 from ctuq.summary import summarise
-from ctuq.verdict import RULE
+from ctuq.verdict import RULE, with_error
 from ctuq.whole_file import written_whole
 
 _SCRIPTS = ("unpack.js", "statistics.js", "charts.js", "maps.js", "report.js")
@@ -75,7 +75,7 @@ def write_report(reconstruction: Reconstruction, path: Path) -> Path:
 
 def render_report(reconstruction: Reconstruction) -> str:
     """The report as one string of HTML; every name and note that came from outside is escaped."""
-    provenance, grid = reconstruction.provenance, reconstruction.grid
+    provenance, grid, found = reconstruction.provenance, reconstruction.grid, reconstruction.calibration
     numbers = report_numbers(reconstruction)
     environment = Environment(
         loader=PackageLoader("ctuq"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -85,7 +85,9 @@ def render_report(reconstruction: Reconstruction) -> str:
         summary=summarise(reconstruction),
         worst=least_certain(reconstruction),
         rule=RULE,
-        calibration=reconstruction.calibration,
+        calibration=found,
+        chi_square=with_error(found.chi_square, found.chi_square_error, 3),
+        coverage=with_error(100 * found.coverage_95, 100 * found.coverage_error, 1),
         provenance=provenance,
         config=json.dumps(dict(provenance.config), indent=2, ensure_ascii=False),
         stages=_stages(reconstruction),

@@ -55,6 +55,10 @@ def read_result(path: Path) -> Reconstruction:
         InputError: the file is missing, cannot be read as HDF5, or lacks something a result has.
     """
     with opened(path) as file:
+        if "entry/rows" in file:
+            raise InputError(
+                f"{path}: expected the result of one row, got the volume of several: name one in {path.stem}.parts"
+            )
         try:
             return _reconstruction(file)
         except OSError as error:  # a chunk that does not decompress shows only now
@@ -107,6 +111,10 @@ def _calibration(group: h5py.Group) -> Calibration:
         n_angles=int(group.attrs["n_angles"]),
         temperature=float(group.attrs["temperature"]),
         angles_rad=tuple(math.radians(angle) for angle in group["angle_deg"][()]),
+        # Older files have none of these.
+        chi_square_error=float(group.attrs.get("chi_square_error", math.nan)),
+        coverage_error=float(group.attrs.get("coverage_error", math.nan)),
+        whole_views=bool(group.attrs.get("whole_views", True)),
     )
 
 

@@ -83,7 +83,8 @@ def fit(
         holdout: rays that choose, for each member, and rays to leave to the last image.
         settings: what to try, and how long.
         precision: (angle, detector), relative inverse variance of each ray's noise; equal if left out.
-        on_step: called as (done, total, {"loss"}) at every checkpoint, with "holdout_loss" while rays are held out.
+        on_step: called as (done, total, {"run", "runs", "loss"}) at every checkpoint, with "holdout_loss" while rays
+            are held out. Runs are counted from 1: one for every setting tried, then three refits.
 
     Raises:
         ValueError: members, inputs and the hold-out's rays that are not as many.
@@ -100,11 +101,20 @@ def fit(
     seen = torch.where(holdout.judges, 0.0, given)
     attempts = settings.attempts(data, seen, noise_stated=precision is not None)
     total = len(attempts) * settings.steps + 3 * settings.refit_steps
+    n_runs = len(attempts) + (3 if settings.refit_steps else 0)
+
+    def telling(number: int) -> OnStep:
+        def tell(done: int, total: int, info: Mapping[str, float]) -> None:
+            if on_step is not None:
+                on_step(done, total, {"run": number, "runs": n_runs, **info})
+
+        return tell
+
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):
         problem.ensemble.load(start)
         run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
-        run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
+        run.train(settings.steps, settings.learning_rate, number * settings.steps, total, telling(number + 1))
         runs.append(run)
     best = min(runs, key=lambda run: run.chosen_loss)
     if not math.isfinite(best.chosen_loss):
@@ -115,7 +125,9 @@ def fit(
         if settings.refit_steps:
             done = len(attempts) * settings.steps + number * settings.refit_steps
             last = _Run(problem, settings, best.tv_weight, best.floor, rays.expand_as(holdout.chooses))
-            last.train(settings.refit_steps, settings.learning_rate / 5, done, total, on_step)
+            last.train(
+                settings.refit_steps, settings.learning_rate / 5, done, total, telling(len(attempts) + number + 1)
+            )
 
     refit(holdout.fitted, 0)
     holdout_residual = torch.where(holdout.chooses, problem.residuals(), 0.0)
@@ -187,7 +199,7 @@ class _Run:
         """Mean square of all held-out rays, each member where it was best."""
         return float(self.chosen_losses.mean())
 
-    def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep | None) -> None:
+    def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep) -> None:
         """One cycle of Adam; on_step is told of `done` + step out of `total`."""
         ensemble = self.problem.ensemble
         # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
@@ -209,10 +221,9 @@ class _Run:
             schedule.step()
             if step % every == 0 or step == steps:
                 self._look(step)
-                if on_step is not None:
-                    told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
-                    info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
-                    on_step(done + step, total, info)
+                told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
+                info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
+                on_step(done + step, total, info)
 
     def _loss(self) -> Tensor:
         problem = self.problem

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-_FEWEST_VIEWS = 24  # below this, a whole view is too much of the scan to leave out
+FEWEST_WHOLE_VIEWS = 24
+"""Views below which single rays are held out: a whole view is too much of the scan to leave out then."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def hold_out(
         )
     masked = torch.zeros(sinogram_shape, dtype=torch.bool) if masked is None else masked.cpu()
     views = torch.nonzero(~masked.all(dim=1))[:, 0]
-    whole = len(views) >= _FEWEST_VIEWS
+    whole = len(views) >= FEWEST_WHOLE_VIEWS
     sets = (
         _whole_views(masked, views, fraction, n_sets, generator)
         if whole

@@ -212,9 +212,11 @@ def test_every_step_is_told_up_to_the_total() -> None:
     assert done[-1] == 4 * 40 + 3 * 7
     searching = [set(info) for step, _, info in told if step <= 4 * 40]
     refitting = [set(info) for step, _, info in told if step > 4 * 40]
-    assert all(info == {"loss", "holdout_loss"} for info in searching)
+    assert all(info == {"run", "runs", "loss", "holdout_loss"} for info in searching)
     assert refitting
-    assert all(info == {"loss"} for info in refitting)
+    assert all(info == {"run", "runs", "loss"} for info in refitting)
+    assert {info["runs"] for _, _, info in told} == {4 + 3}
+    assert [info["run"] for step, _, info in told if step in (40, 160, 161, 167, 181)] == [1, 4, 5, 5, 7]
 
 
 def test_members_learn_nothing_from_each_other() -> None:
