@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -15,13 +16,14 @@ from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import opened, require_survivable
 from ctuq.plan_file import plan_record, writer
-from ctuq.planning import plan, selection_of
+from ctuq.planning import UNITS_IN_WORDS, plan, selection_of
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
 from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 
@@ -35,7 +37,7 @@ class PlanRequest:
         n_angles: views to choose.
         criterion: a key of `ctuq.planning.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
-        out: files to write, by suffix; a picture goes beside the first.
+        out: files to write, by suffix; a picture and a page go beside the first.
         config: YAML file, or None for the defaults (of a result: its own).
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
@@ -60,6 +62,31 @@ class PlanRequest:
         """The PNG beside the first file."""
         return self.out[0].with_suffix(".png") if self.out else None
 
+    @property
+    def page(self) -> Path | None:
+        """The HTML page beside the first file."""
+        return self.out[0].with_suffix(".html") if self.out else None
+
+    @property
+    def command(self) -> str:
+        """What to type to have it again."""
+        candidates = Path(self.candidates)
+        if candidates.is_file():
+            candidates = Path(os.path.relpath(candidates, self.source.parent))
+        return typed_command(
+            "plan",
+            self.source,
+            outs=[f"{path.stem}-again{path.suffix}" for path in self.out],
+            choice=self.choice,
+            config=self.config,
+            overrides=self.overrides,
+            options=[
+                *("--candidates", str(candidates), "-n", str(self.n_angles), "--criterion", self.criterion),
+                *(["--roi", self.roi] if self.roi is not None else []),
+                *("--seed", str(self.seed)),
+            ],
+        )
+
 
 def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     """Plan, say what came out, and write it.
@@ -69,7 +96,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     """
     for path in request.out:
         writer(path)
-    for path in (*request.out, *([request.picture] if request.picture else [])):
+    for path in filter(None, (*request.out, request.picture, request.page)):
         require_writable(path, force=request.force)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.criterion, config.design)
@@ -85,6 +112,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
         seed=request.seed,
         on_step=events.step,
     )
+    found = replace(found, command=request.command)
     _write(found, request, events)
     events.said([*plan_lines(found), *(f"  wrote     {path}" for path in events.written)], _record(found, events))
     return found
@@ -110,7 +138,7 @@ def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.
 
 def plan_lines(found: AnglePlan) -> list[str]:
     """A small table for a terminal."""
-    unit = {"1/mm2": "1/mm²", "nat": "nats"}.get(found.unit, found.unit)
+    unit = UNITS_IN_WORDS.get(found.unit, found.unit)
     before = float(found.region_std[0])
     lines = [
         f"{found.scan_name}: {len(found.angles_rad)} views to add to {len(found.measured_rad)}, the most telling first",
@@ -154,6 +182,8 @@ def _write(found: AnglePlan, request: PlanRequest, events: Events) -> None:
         events.written.append(found.save(path, force=request.force))
     if request.picture is not None:
         events.written.append(found.picture(request.picture))
+    if request.page is not None:
+        events.written.append(found.report(request.page))
 
 
 def _record(found: AnglePlan, events: Events) -> dict[str, object]:
