@@ -77,6 +77,7 @@ def render_replay(replay: Replay) -> str:
             "planned": replay.curves["planned"],
             "measures": MEASURES,
             "gains": list(gains(replay)),
+            "spread": random_spread(replay),
             "circles": [name for name in replay.curves if not _is_later(name)],
             "provenance": replay.provenance,
             "config": json.dumps(dict(replay.provenance.config), indent=2, ensure_ascii=False),
@@ -112,13 +113,20 @@ def gains(replay: Replay) -> Iterator[Gain]:
             yield Gain(name, planned.psnr - psnr, 100 * (planned.rms_std / std - 1))
 
 
+def random_spread(replay: Replay) -> tuple[float, float] | None:
+    """Lowest and highest PSNR of orders at random with all views, dB; None for fewer than two."""
+    found = [curve.points[-1].psnr for name, curve in replay.curves.items() if name.startswith("random")]
+    return (min(found), max(found)) if len(found) > 1 else None
+
+
 def replay_numbers(replay: Replay) -> dict[str, Any]:
     """What the page draws: views in degrees in the order they were measured, measures by number of views."""
-    curves = {}
+    curves = []  # the order counts, and the keys of JSON have none
     for name, curve in replay.curves.items():
         values = {measure.name: finite(getattr(point, measure.name) for point in curve.points) for measure in MEASURES}
         degrees = degrees_of([replay.angles_rad[view] for view in curve.views]).tolist()
-        curves[name] = {"views": [point.n_angles for point in curve.points], "degrees": degrees, **values}
+        views = [point.n_angles for point in curve.points]
+        curves.append({"name": name, "views": views, "degrees": degrees, **values})
     points = replay.curves["planned"].points
     return {
         "start": replay.settings.start,

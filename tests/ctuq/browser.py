@@ -52,3 +52,8 @@ def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = Fals
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-ready]", timeout=120_000)
     return found
+
+
+def requested(found: Opened) -> list[str]:
+    """Addresses that the page asked for, beside what it holds itself."""
+    return [url for url in found.requests if not url.startswith(("data:", "blob:"))]
