@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -86,8 +87,8 @@ def write_batch_page(manifest: Manifest) -> Path:
 
 
 def scan_lines(manifest: Manifest) -> Iterator[ScanLine]:
-    """The scans of a manifest, by name."""
-    for name in manifest.scans():
+    """The scans of a manifest, by name: scan_9 before scan_10."""
+    for name in sorted(manifest.scans(), key=_natural):
         yield _line(name, manifest.records(name), manifest)
 
 
@@ -112,6 +113,11 @@ def _line(name: str, records: list[Record], manifest: Manifest) -> ScanLine:
         reason=failed[0].reason if failed else "",
         thumbnail=base64.b64encode(manifest.thumbnail(name)).decode(),
     )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def _median(values: Iterable[float | None]) -> float | None:

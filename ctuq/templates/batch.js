@@ -50,7 +50,6 @@ for (const count of document.querySelectorAll("[data-count]")) {
   const n = count.dataset.count === "all" ? lines.length : lines.filter((row) => row.dataset.state === count.dataset.count).length;
   count.textContent = `(${n})`;
 }
-sortBy(document.querySelectorAll("#scans th")[1], 1);
 const tools = document.getElementById("tools");
 tools.hidden = false;
 tools.addEventListener("input", show);
