@@ -87,9 +87,9 @@ def test_the_charts_hold_the_numbers_of_the_plan(page: Opened, made: AnglePlan) 
     assert sorted({angle for angle in circle[0][1] if angle is not None}) == [0, 45, 90, 135]
     curve, _, chosen, _ = page.page.evaluate("document.getElementById('gains').data.map((t) => [t.x, t.y])")
     np.testing.assert_allclose(curve[1], made.candidate_scores.numpy())
-    np.testing.assert_allclose(chosen, [degrees, made.scores.numpy()])
+    np.testing.assert_allclose(chosen, np.stack([degrees, made.scores.numpy()]))
     (promised,) = page.page.evaluate("document.getElementById('promises').data.map((t) => [t.x, t.y])")
-    np.testing.assert_allclose(promised, [range(4, 10), made.region_std.numpy()])
+    np.testing.assert_allclose(promised, np.stack([np.arange(4, 10), made.region_std.numpy()]))
 
 
 @needs_browser
