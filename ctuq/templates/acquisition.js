@@ -5,6 +5,6 @@ startPage(async (numbers) => {
   const present = { name: `measured (${measured.length})`, degrees: measured };
   const added = { name: `to measure now (${chosen.degrees.length})`, degrees: chosen.degrees };
   await drawCircle("circle", { present, added, crossed: { name: `failed (${failed.length})`, degrees: failed } });
-  await drawPromises("promises", numbers);
+  if (numbers.realised.length) await drawPromises("promises", numbers);
   if (chosen.degrees.length) await drawGains("gains", { ...numbers, candidates: { degrees: [], score: [] } });
 });

@@ -79,7 +79,7 @@ def test_the_page_says_when_there_is_nothing_to_do(stopped: str | None, words: s
     idle = replace(planner(), suggestions=())
     page = render_acquisition(Path("run7"), SETTINGS, AcquisitionState(idle, stopped=stopped))
     assert words in page
-    assert "There is no point yet" in page
+    assert "Nothing is known of them yet" in page
 
 
 def test_without_an_acquisition_there_is_no_page(tmp_path: Path) -> None:
