@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from ctuq import acquisition
+from ctuq.acquisition_page import write_acquisition_page
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
 from ctuq.config import load_config
 from ctuq.errors import InputError
@@ -84,10 +85,12 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
             seed=seed,
             force=force,
         )
+        events.written.append(write_acquisition_page(AcquisitionFolder(state)))
         n_pilots, n_candidates = len(begun.planner.measured), len(begun.planner.candidate_ids)
         lines = [
             f"{state}: {n_pilots} views measured, {n_candidates} to choose from",
             f"next: ctuq acquire next {state}",
+            f"page, kept up to date: {state / 'acquisition.html'}",
         ]
         events.said(lines, {"event": "started", "measured": n_pilots, "candidates": n_candidates})
 
@@ -118,6 +121,7 @@ def next_views(
         if out is not None:
             _write(found.points, out, force=force)
             events.written.append(out)
+        events.written.append(write_acquisition_page(folder))
         unit = UNITS[folder.read()[0].criterion]
         lines = [f"{point['angle_deg']:.4f}°  score {point['score']:.4g} {unit}" for point in found.points]
         if found.repeated:
@@ -155,6 +159,7 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
             raise InputError("expected a file of measured views or --failed DEGREES, got neither")
         choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
         told = acquisition.tell(AcquisitionFolder(state), measured, failed or (), choice=choice)
+        events.written.append(write_acquisition_page(AcquisitionFolder(state)))
         events.said(_status_lines(told), _status_record(told, "told"))
 
 

@@ -122,7 +122,8 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     out: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Angles in degrees: .npy, .csv, .json or .h5; a .png goes beside. Repeatable."
+            metavar="FILE",
+            help="Angles in degrees: .npy, .csv, .json or .h5; a .png and an .html go beside. Repeatable.",
         ),
     ] = None,
     entry: Entry = None,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ctuq.config import Config, load_config
@@ -16,6 +14,7 @@ from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 DEMO_OVERRIDES = ("grid.size=128", "scan.angle_step=3")
@@ -129,17 +128,19 @@ def repeating_command(
     device: str,
 ) -> str:
     """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
-    words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
-    for name, value in asdict(choice).items():
-        if value is not None:
-            is_file = Path(value).is_file() or (scan.suffix.lower() == ".toml" and name != "entry")
-            words += [f"--{name}", os.path.relpath(value, scan.parent) if is_file else value]
-    words += ["--config", os.path.relpath(config, scan.parent)] if config else []
-    words += [word for override in overrides for word in ("--set", override)]
-    words += ["--row", str(row)] if row is not None else []
-    words += ["--seed", str(seed)]
-    words += ["--device", device] if device != "auto" else []
-    return shlex.join(words)
+    return typed_command(
+        "reconstruct",
+        scan,
+        outs=[f"{scan.stem}-again.h5"],
+        choice=choice,
+        config=config,
+        overrides=overrides,
+        options=[
+            *(["--row", str(row)] if row is not None else []),
+            *("--seed", str(seed)),
+            *(["--device", device] if device != "auto" else []),
+        ],
+    )
 
 
 def require_outputs(request: Request) -> None:

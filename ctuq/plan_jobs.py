@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,14 @@ from ctuq.events import Events
 from ctuq.hdf5 import is_result, opened, require_survivable
 from ctuq.jobs import repeating_command, resolve_device
 from ctuq.plan_file import plan_record, writer
-from ctuq.planning import plan, selection_of
+from ctuq.planning import UNITS_IN_WORDS, plan, selection_of
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
 from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 
@@ -36,7 +37,7 @@ class PlanRequest:
         n_angles: views to choose.
         criterion: a key of `ctuq.planning.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
-        out: files to write, by suffix; a picture goes beside the first.
+        out: files to write, by suffix; a picture and a page go beside the first.
         config: YAML file, or None for the defaults (of a result: its own).
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
@@ -68,7 +69,32 @@ class PlanRequest:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """Every file that will be written."""
-        return (*self.out, *(path for path in (self.picture, self.keep) if path is not None))
+        return (*self.out, *(path for path in (self.picture, self.page, self.keep) if path is not None))
+
+    @property
+    def page(self) -> Path | None:
+        """The HTML page beside the first file."""
+        return self.out[0].with_suffix(".html") if self.out else None
+
+    @property
+    def command(self) -> str:
+        """What to type to have it again."""
+        candidates = Path(self.candidates)
+        if candidates.is_file():
+            candidates = Path(os.path.relpath(candidates, self.source.parent))
+        return typed_command(
+            "plan",
+            self.source,
+            outs=[f"{path.stem}-again{path.suffix}" for path in self.out],
+            choice=self.choice,
+            config=self.config,
+            overrides=self.overrides,
+            options=[
+                *("--candidates", str(candidates), "-n", str(self.n_angles), "--criterion", self.criterion),
+                *(["--roi", self.roi] if self.roi is not None else []),
+                *("--seed", str(self.seed)),
+            ],
+        )
 
 
 def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
@@ -95,6 +121,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
         seed=request.seed,
         on_step=events.step,
     )
+    found = replace(found, command=request.command)
     _write(found, request, events)
     events.said([*plan_lines(found), *(f"  wrote     {path}" for path in events.written)], _record(found, events))
     return found
@@ -128,7 +155,7 @@ def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.
 
 def plan_lines(found: AnglePlan) -> list[str]:
     """A small table for a terminal."""
-    unit = {"1/mm2": "1/mm²", "nat": "nats"}.get(found.unit, found.unit)
+    unit = UNITS_IN_WORDS.get(found.unit, found.unit)
     before = float(found.region_std[0])
     lines = [
         f"{found.scan_name}: {len(found.angles_rad)} views to add to {len(found.measured_rad)}, the most telling first",
@@ -170,12 +197,12 @@ def _reconstructed(request: PlanRequest, config: Config, events: Events) -> Reco
     device = resolve_device(request.device)
     found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
     if request.keep is not None:
-        found = dataclasses.replace(found, provenance=dataclasses.replace(found.provenance, command=_command(request)))
+        found = replace(found, provenance=replace(found.provenance, command=_reconstruction_command(request)))
         events.written.append(found.save(request.keep, force=request.force))
     return found
 
 
-def _command(request: PlanRequest) -> str:
+def _reconstruction_command(request: PlanRequest) -> str:
     return repeating_command(
         request.source,
         choice=request.choice,
@@ -192,6 +219,8 @@ def _write(found: AnglePlan, request: PlanRequest, events: Events) -> None:
         events.written.append(found.save(path, force=request.force))
     if request.picture is not None:
         events.written.append(found.picture(request.picture))
+    if request.page is not None:
+        events.written.append(found.report(request.page))
 
 
 def _record(found: AnglePlan, events: Events) -> dict[str, object]:

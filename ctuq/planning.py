@@ -16,6 +16,7 @@ from ctuq.errors import InputError
 from ctuq.image_belief import image_belief
 from ctuq.reconstruction import Reconstruction
 from ctuq.stage_watch import OnStep
+from ctuq.verdict import judge
 from design import (
     DIAGONAL_INFORMATION_GAIN,
     EXPECTED_SQUARED_ERROR,
@@ -46,6 +47,9 @@ CRITERIA: Final[Mapping[str, Criterion]] = {
 
 UNITS: Final[Mapping[str, str]] = {"eig": "nat", "diagonal-eig": "nat", "ese": "noise variances", "roi": "1/mm2"}
 """Of their scores."""
+
+UNITS_IN_WORDS: Final[Mapping[str, str]] = {"1/mm2": "1/mm²", "nat": "nats"}
+"""As people are shown them, where that differs from the file."""
 
 
 def plan(
@@ -95,7 +99,8 @@ def plan(
         raise InputError(f"{error} (roi)") from error
     scores = _scores(views, selection.criterion, on_step)
     chosen = _choose(selection, views, n_angles, geometry, on_step)
-    return _assembled(reconstruction, geometry, chosen, scores, criterion, considered, settings, n_angles)
+    made = _assembled(reconstruction, geometry, chosen, scores, criterion, considered, settings, n_angles)
+    return dataclasses.replace(made, region_pixels=None if roi is None else int(roi.sum()), seed=seed)
 
 
 def selection_of(criterion: str, settings: DesignConfig) -> GreedySelection:
@@ -193,7 +198,8 @@ def _assembled(
         candidates_rad=torch.tensor(considered.angles_rad, dtype=torch.float64),
         candidate_scores=scores,
         measured_rad=torch.tensor(measured.angles_rad, dtype=torch.float64),
-        scan_name=reconstruction.provenance.scan_name,
+        provenance=reconstruction.provenance,
+        verdict=judge(reconstruction.calibration),
         notes=_stopped(chosen, reconstruction, n_angles),
     )
 

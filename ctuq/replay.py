@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,13 @@ from torch import Tensor
 from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config
 from ctuq.errors import InputError
+from ctuq.library_versions import library_versions
 from ctuq.likeness import psnr, ssim
 from ctuq.planning import plan
 from ctuq.preparation import prepare
 from ctuq.preprocessing import PreprocessingSettings, preprocess
 from ctuq.reconstruct import reconstruct
-from ctuq.reconstruction import Reconstruction
+from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep
 from ctuq.view_sequences import at_random, equidistant, golden
@@ -110,16 +112,21 @@ class Replay:
     """All of them.
 
     Args:
-        scan_name: of what.
+        provenance: of the scan and of this run, which may have found points that an earlier one finished.
         angles_rad: of all views of the scan.
         curves: by strategy, "planned" first; random orders are "random-1", "random-2" and so on.
         settings: how it was done.
     """
 
-    scan_name: str
+    provenance: Provenance
     angles_rad: tuple[float, ...]
     curves: Mapping[str, Curve]
     settings: ReplaySettings
+
+    @property
+    def scan_name(self) -> str:
+        """Of what."""
+        return self.provenance.scan_name
 
 
 @dataclass
@@ -148,8 +155,10 @@ class Replayer:
     seed: int = 0
     device: str = "cpu"
     on_step: OnStep | None = None
+    _asked: tuple[str, Config] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._asked = self.scan.sha256, self.config
         # Preprocessed once, from all views: few of them would find another axis.
         self.scan = preprocess(self.scan, self.config.preprocessing).every(self.config.scan.angle_step)
         every_view = self.config.scan.model_copy(update={"angle_step": 1, "row": None})
@@ -171,10 +180,27 @@ class Replayer:
 
     def run(self) -> Replay:
         """All strategies, one after the other."""
+        began = datetime.now(UTC)
         curves = {"planned": self._planned()}
         for name, views in self._sequences().items():
             curves[name] = self._curve(name, views)
-        return Replay(self.scan.name, self.scan.geometry.angles_rad, curves, self.settings)
+        return Replay(self._provenance(began), self.scan.geometry.angles_rad, curves, self.settings)
+
+    def _provenance(self, began: datetime) -> Provenance:
+        sha256, config = self._asked
+        ended = datetime.now(UTC)
+        return Provenance(
+            scan_name=self.scan.name,
+            input_path=self.scan.file_name,
+            input_sha256=sha256,
+            config=config.as_json(),
+            seed=self.seed,
+            versions=library_versions(),
+            start_time=began,
+            end_time=ended,
+            stage_seconds={"replay": (ended - began).total_seconds()},
+            command="",
+        )
 
     def _sequences(self) -> dict[str, list[int]]:
         angles, settings = self.scan.geometry.angles_rad, self.settings

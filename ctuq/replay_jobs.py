@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from ctuq.events import Events
 from ctuq.jobs import resolve_device
 from ctuq.planning import selection_of
 from ctuq.replay import Replay, Replayer, ReplaySettings
-from ctuq.replay_file import replay_lines, write_replay, write_replay_report
+from ctuq.replay_file import replay_lines, write_replay
+from ctuq.replay_page import write_replay_page
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 
@@ -53,6 +56,26 @@ class ReplayRequest:
         """The folder of finished points."""
         return self.out.with_suffix(".points")
 
+    @property
+    def command(self) -> str:
+        """What to type to have it again."""
+        how = self.settings
+        reference = [] if self.reference is None else ["--reference", os.path.relpath(self.reference, self.scan.parent)]
+        numbers = {"--start": how.start, "-n": how.n_angles, "--every": how.every, "--random-seeds": how.random_seeds}
+        return typed_command(
+            "replay",
+            self.scan,
+            outs=[f"{self.out.stem}-again.h5"],
+            choice=self.choice,
+            config=self.config,
+            overrides=self.overrides,
+            options=[
+                *(word for name, number in numbers.items() for word in (name, str(number))),
+                *("--against", ",".join(how.against), "--criterion", how.criterion, *reference),
+                *("--seed", str(self.seed)),
+            ],
+        )
+
 
 def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
     """Replay, say what came out, and write it. What an earlier run finished is not done again.
@@ -82,8 +105,9 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
     )
     events.written.append(request.points)
     found = replayer.run()
+    found = replace(found, provenance=replace(found.provenance, command=request.command))
     events.written.append(write_replay(found, request.out, force=request.force))
-    events.written.append(write_replay_report(found, page))
+    events.written.append(write_replay_page(found, page))
     record = {name: [asdict(point) for point in curve.points] for name, curve in found.curves.items()}
     lines = [*replay_lines(found), *(f"  wrote     {path}" for path in events.written)]
     events.said(lines, {"event": "replayed", "curves": record, "written": [str(path) for path in events.written]})

@@ -67,6 +67,8 @@ def test_ask_and_tell_until_there_is_enough(
 ) -> None:
     first = ask(state, "-n", "2")
     assert len(set(first) - set(PILOTS)) == 2
+    page = (state / "acquisition.html").read_text("utf-8")
+    assert all(f"{angle}°" in page for angle in first)
     tell(state, first)
     second = ask(state, "-n", "3")
     assert not set(second) & {*first, *PILOTS}

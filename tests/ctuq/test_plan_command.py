@@ -41,7 +41,13 @@ def test_a_scan_is_reconstructed_and_its_plan_printed_and_written(
     assert len(angles) == 3
     for angle in angles:
         assert f"{angle:.3f}°" in said
-    for words in ("3 views to add to 4", "score (nats)", "1/mm (-", f"wrote     {tmp_path / 'a.png'}"):
+    for words in (
+        "3 views to add to 4",
+        "score (nats)",
+        "1/mm (-",
+        f"wrote     {tmp_path / 'a.png'}",
+        f"wrote     {tmp_path / 'a.html'}",
+    ):
         assert words in said
     assert model.n_views == [4]
     assert main([*arguments, "--out", str(outs[0])]) == 2  # there is one now
