@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,12 +47,20 @@ def arguments(function: Function) -> list[str]:
     return [argument.arg for argument in given if argument.arg not in ("self", "cls")]
 
 
+def unknown(doc: str, known: list[str], where: str) -> Iterator[str]:
+    """What the section Args has that is not there."""
+    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)*)", doc, flags=re.MULTILINE)
+    named = re.findall(r"^ {4}(\w+): ", section[1], flags=re.MULTILINE) if section else []
+    yield from (f"{where}: no {name}" for name in named if name not in known)
+
+
 def lacking(function: Function, where: str, doc: str) -> Iterator[str]:
     """What a public function's docstring leaves out."""
     if not doc:
         yield f"{where}: a docstring"
     if len(arguments(function)) > 2:
         yield from (f"{where}: {name}" for name in arguments(function) if f" {name}: " not in doc)
+    yield from unknown(doc, arguments(function), where)
     yield from unnamed_errors(function, where, doc)
 
 
@@ -71,6 +80,8 @@ def lacking_of_class(found: ast.ClassDef) -> Iterator[str]:
         part.target.id for part in found.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
     ]
     yield from (f"{found.name}: {name}" for name in fields if not name.startswith("_") and f" {name}: " not in doc)
+    made_of = [part for part in found.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+    yield from unknown(doc, [*fields, *(name for part in made_of for name in arguments(part))], found.name)
     for part in found.body:
         if not isinstance(part, ast.FunctionDef):
             continue
