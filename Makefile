@@ -38,7 +38,7 @@ lint: $(TOOLS)
 
 # The variable silences a notice of mkdocs-material about its own future, which is no warning about these pages.
 docs: $(DOCS)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf demo-out site build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
