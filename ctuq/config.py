@@ -70,7 +70,22 @@ class DesignConfig(_Section):
 
 
 class Config(_Section):
-    """Everything that decides a reconstruction, or a plan, besides the scan and the seed."""
+    """Everything that decides a reconstruction, or a plan, besides the scan and the seed.
+
+    configs/default.yaml says what every key means, in which unit, and its default.
+
+    Args:
+        grid: the image: pixels and their size.
+        scan: which part of the scan is used.
+        preprocessing: what is done to the rays before.
+        network: the U-Net that makes the image.
+        fit: how it is trained.
+        prior: which images the linearised network holds for possible.
+        evidence: how the variances are learned.
+        posterior: how the error bars are computed.
+        holdout: what is kept from the fit.
+        design: which view to measure next.
+    """
 
     grid: GridConfig = GridConfig()
     scan: ScanConfig = ScanConfig()

@@ -48,12 +48,16 @@ def write_result(reconstruction: Reconstruction, path: Path, *, force: bool = Fa
     return path
 
 
-def read_result(path: Path) -> Reconstruction:
+def read_result(path: str | Path) -> Reconstruction:
     """Read a result file back; its `posterior` is None.
+
+    Args:
+        path: of a file that ctuq wrote.
 
     Raises:
         InputError: the file is missing, cannot be read as HDF5, or lacks something a result has.
     """
+    path = Path(path)
     with opened(path) as file:
         if "entry/rows" in file:
             raise InputError(

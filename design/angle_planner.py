@@ -98,7 +98,16 @@ class AnglePlanner:
         settings: PlannerSettings | None = None,
         store: Callable[[PlannerState], None] | None = None,
     ) -> Self:
-        """The planner that this state was of, given the same arguments; the model is asked for its belief again.
+        """The planner that this state was of; the model is asked for its belief again.
+
+        Args:
+            state: to go on from.
+            candidates: those that the planner had, as all that follows.
+            model: makes a belief of all views measured.
+            selection: how views are chosen.
+            region: (row, col) bool, the pixels that count; all if left out.
+            settings: of the instrument.
+            store: called by `checkpoint` with the state, to keep it.
 
         Raises:
             ValueError: the state of a planner of other candidates.

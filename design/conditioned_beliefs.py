@@ -18,10 +18,15 @@ _KEPT = 2  # a planner asks for what was told, and for that with what is open
 
 
 class ImageBelief(NamedTuple):
-    """What a scan's measured views say of the image, as far as planning needs it."""
+    """What a scan's measured views say of the image, as far as planning needs it.
+
+    Args:
+        covariance: of the image.
+        noise: of the candidates.
+    """
 
     covariance: ImageCovariance
-    noise: Noise  # of the candidates
+    noise: Noise
 
 
 class ScanModel(Protocol):

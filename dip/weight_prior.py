@@ -15,6 +15,7 @@ from dip.unet import UNet
 from operators.linear_map import batch_shape
 
 PriorKind = Literal["isotropic", "layer", "block", "filter-gp", "g-prior"]
+"""Which weights share a variance, see `weight_groups`."""
 
 _LEAST_SENSITIVITY = 1e-4  # of the mean over the weights
 

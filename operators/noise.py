@@ -26,7 +26,13 @@ class Noise(Protocol):
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Draw noise of `shape` = (*batch, rays' own axes)."""
+        """Draw noise.
+
+        Args:
+            shape: (*batch, rays' own axes).
+            generator: of the draws, on its device.
+            dtype: of what is drawn.
+        """
         ...
 
     def apply(self, residual: Tensor) -> Tensor:
@@ -101,7 +107,13 @@ class GaussianNoise:
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Draw noise of `shape` = (*batch, angle, detector), on the generator's device."""
+        """Draw noise.
+
+        Args:
+            shape: (*batch, angle, detector).
+            generator: of the draws, on its device.
+            dtype: of what is drawn.
+        """
         unit = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
         if self.view_covariance is None:
             return unit * self.standard_deviation(unit)
@@ -175,7 +187,13 @@ class StackedNoise:
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Draw (*batch, rays)."""
+        """Draw noise.
+
+        Args:
+            shape: (*batch, rays).
+            generator: of the draws, on its device.
+            dtype: of what is drawn.
+        """
         draws = [noise.sample((*shape[:-1], *own), generator=generator, dtype=dtype) for noise, own in self._parts]
         return torch.cat([draw.reshape(*shape[:-1], -1) for draw in draws], dim=-1)
 

@@ -1,4 +1,4 @@
-"""Put the figures of results/*.json into README.md's tables: python -m tests.benchmarks.readme_tables.
+"""Put the figures of results/*.json into the tables of README.md and docs/: python -m tests.benchmarks.readme_tables.
 
 A table stands between the comment <!-- figures: NAME --> and the next empty line but one.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from tests.benchmarks.environment import RESULTS
 from tests.benchmarks.joint_likelihood import constant_log_likelihood
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 SCANS = {"ta": "HTC 2022 ta", "tb": "HTC 2022 tb", "lotus": "lotus"}
 SAMPLERS = {
     "dense": "dense",
@@ -72,6 +72,25 @@ def real() -> list[str]:
             f"{100 * mean['image_coverage_95_with_reference_noise']:.1f} % | {mean['image_rms_z']:.2f} | "
             f"{seconds:.0f} |"
         )
+    return rows
+
+
+def real_in_short() -> list[str]:
+    """One row a scan, means over seeds: what README.md has room for."""
+    header = ("coverage 95 % of held-out rays", "of pixels", "rms z of pixels", "seconds")
+    rows = [_header("scan", "views", "correlation: ctuq / FBP", "chi-square per ray", *header)]
+    for name, title in SCANS.items():
+        scan = results("real")["scans"][name]
+        mean, seconds = scan["mean"], results("real_seconds")["scans"][name]["seconds"]
+        figures = [
+            f"{mean['correlation']:.4f} / {scan['correlation_fbp']:.4f}",
+            f"{mean['chi_square_per_ray']:.2f}",
+            f"{100 * mean['coverage_95']:.1f} %",
+            f"{100 * mean['image_coverage_95']:.1f} %",
+            f"{mean['image_rms_z']:.2f}",
+            f"{seconds:.0f}",
+        ]
+        rows.append(f"| {title} | {scan['views']} | {' | '.join(figures)} |")
     return rows
 
 
@@ -215,25 +234,42 @@ def counts_calibration() -> list[str]:
     return rows
 
 
-def main() -> None:
-    """Rewrite README.md."""
-    text = README.read_text(encoding="utf-8")
-    tables = {
-        "real": real(),
-        "kmnist": kmnist(),
-        "likelihoods": likelihoods(),
-        "images": images(),
-        "samplers": samplers(),
-        "counts_noise": counts_noise(),
-        "counts_calibration": counts_calibration(),
+def pages() -> dict[str, dict[str, list[str]]]:
+    """Tables by name, by the page that they stand on."""
+    return {
+        "README.md": {"real_in_short": real_in_short()},
+        "docs/benchmarks.md": {
+            "real": real(),
+            "kmnist": kmnist(),
+            "likelihoods": likelihoods(),
+            "images": images(),
+            "samplers": samplers(),
+            "counts_noise": counts_noise(),
+            "counts_calibration": counts_calibration(),
+        },
     }
+
+
+def filled(text: str, tables: dict[str, list[str]], page: str) -> str:
+    """A page with its tables in place.
+
+    Raises:
+        ValueError: a table's comment is not there once.
+    """
     for name, rows in tables.items():
         marker = f"<!-- figures: {name} -->\n\n"
         table = "\n".join(rows)
         text, n = re.subn(rf"{re.escape(marker)}(\|.*\n)+", lambda _, m=marker, t=table: f"{m}{t}\n", text)  # type: ignore[misc]
         if n != 1:
-            raise ValueError(f"expected one table after {marker.strip()} in README.md, got {n}")
-    README.write_text(text, encoding="utf-8")
+            raise ValueError(f"expected one table after {marker.strip()} in {page}, got {n}")
+    return text
+
+
+def main() -> None:
+    """Rewrite the pages."""
+    for name, tables in pages().items():
+        page = ROOT / name
+        page.write_text(filled(page.read_text(encoding="utf-8"), tables, name), encoding="utf-8")
 
 
 if __name__ == "__main__":

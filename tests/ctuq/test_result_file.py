@@ -143,7 +143,7 @@ def test_an_existing_file_is_kept_without_force(tmp_path: Path) -> None:
         fake_reconstruction().save(path)
     assert path.read_text() == "precious"
     fake_reconstruction().save(path, force=True)
-    assert read_result(path).grid.shape == (24, 32)
+    assert read_result(str(path)).grid.shape == (24, 32)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
