@@ -20,6 +20,7 @@ from dip import (
     weight_groups,
 )
 from operators import (
+    ConeBeam,
     FanBeam,
     GaussianNoise,
     GramMap,
@@ -28,7 +29,10 @@ from operators import (
     MatrixMap,
     ParallelBeam,
     RayTransform,
+    SliceStack,
     StackedMap,
+    VolumeGrid,
+    VolumeScan,
 )
 
 SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
@@ -53,6 +57,34 @@ GEOMETRIES: dict[str, ParallelBeam | FanBeam] = {
     "parallel-offset": PARALLEL_OFFSET,
     "fan": FAN,
     "fan-offset": FAN_OFFSET,
+}
+BOX = VolumeGrid(shape=(5, 9, 8), pixel_mm=0.7, slice_mm=0.9, centre_z_mm=0.4)
+CONE = ConeBeam(
+    grid=VolumeGrid(shape=(7, 8, 8)),
+    angles_rad=ANGLES[:4],
+    n_rows=7,
+    n_detectors=9,
+    pitch_mm=2.0,
+    source_origin_mm=20.0,
+    origin_detector_mm=15.0,
+)
+CONE_OFFSET = ConeBeam(
+    grid=BOX,
+    angles_rad=ANGLES[1:5],
+    n_rows=6,
+    n_detectors=11,
+    pitch_mm=0.8,
+    source_origin_mm=8.0,
+    origin_detector_mm=0.0,
+    cor_index=6.2,
+    row_pitch_mm=1.3,
+    mid_row_index=1.9,
+)
+VOLUME_SCANS: dict[str, VolumeScan] = {
+    "cone": CONE,
+    "cone-offset": CONE_OFFSET,
+    "parallel-stack": SliceStack(scan=PARALLEL_OFFSET.select([0, 2, 3]), n_slices=4),
+    "fan-stack": SliceStack(scan=FAN.select([1, 4]), n_slices=3, slice_mm=1.5),
 }
 
 
@@ -107,6 +139,11 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "fan-offset-line": lambda _: RayTransform(FAN_OFFSET, kernel="line"),
     "fan-offset-strip": lambda _: RayTransform(FAN_OFFSET),
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
+    **{f"{name}-strip": lambda _, scan=scan: RayTransform(scan) for name, scan in VOLUME_SCANS.items()},
+    "cone-line": lambda _: RayTransform(CONE, kernel="line"),
+    "cone-offset-line": lambda _: RayTransform(CONE_OFFSET, kernel="line"),
+    "selected-cone-views": lambda _: RayTransform(CONE_OFFSET).select([3, 0, 3]),
+    "selected-stack-views": lambda _: RayTransform(VOLUME_SCANS["fan-stack"]).select([1]),
     "network-jacobian": network_jacobian,
     "network-prior": network_prior,
     "network-prior-filters": lambda dtype: network_prior(dtype, kind="filter-gp"),
