@@ -26,7 +26,7 @@ def ball_volume(grid: VolumeGrid, *, fine: int = 4) -> Tensor:
     return inside.double().reshape(slices, fine, rows, fine, cols, fine).mean((1, 3, 5))
 
 
-def ball_projections(cone: ConeBeam, *, fine: int = 6) -> Tensor:
+def ball_projections(cone: ConeBeam, *, fine: int = 3) -> Tensor:
     """(angle, row, detector) float64: chord lengths in mm from the scan's definition, without any projector."""
     offsets = (torch.arange(fine, dtype=torch.float64) + 0.5) / fine - 0.5
     u = (cone.fan.detector_positions()[:, None] + offsets * cone.pitch_mm)[None, None, None]
