@@ -17,7 +17,7 @@ from operators.volume_geometry import ConeBeam, SliceStack, VolumeScan
 
 Window: TypeAlias = Literal["ram-lak", "hann"]
 
-_Scan = TypeVar("_Scan", ParallelBeam, FanBeam)
+_Scan = TypeVar("_Scan", bound=ParallelBeam | FanBeam)
 
 _MAX_ELEMENTS = 1 << 21  # interpolated at once while back-projecting
 
@@ -85,12 +85,6 @@ def _both_sides(geometry: _Scan, rows: Tensor) -> tuple[_Scan, Tensor]:
     return replace(geometry, n_detectors=n_detectors, cor_index=cor_index), pad(rows, (before, n_empty - before))
 
 
-def _cosine(geometry: FanBeam) -> Tensor:
-    """(detector,): cosine of the angle between each ray and the central one."""
-    distance = geometry.source_origin_mm + geometry.origin_detector_mm
-    return distance / torch.hypot(geometry.detector_positions(), torch.tensor(distance, dtype=torch.float64))
-
-
 def _filter(rows: Tensor, spacing_mm: float, window: Window) -> Tensor:
     """Convolve the last axis with the band-limited ramp of samples `spacing_mm` apart; zero-padded against wrap."""
     if window not in ("ram-lak", "hann"):
@@ -133,7 +127,7 @@ def _back_project_cone(geometry: ConeBeam, wide: FanBeam, views: Tensor) -> Tens
     volume = views.new_zeros(n, *geometry.grid.shape)
     z = geometry.grid.z_mm().to(views)[:, None]
     angles = torch.tensor(wide.angles_rad, dtype=views.dtype, device=views.device)
-    for angle, view in zip(angles.split(1), views.unbind(1), strict=True):
+    for angle, view in zip(torch.split(angles, 1), views.unbind(1), strict=True):
         index, nearness = _fan_projections(wide, angle)
         row = z * nearness * (wide.magnification / geometry.row_spacing_mm) + geometry.level_index
         at = torch.stack([(2 * index.expand_as(row) + 1) / n_detectors - 1, (2 * row + 1) / n_rows - 1], dim=-1)

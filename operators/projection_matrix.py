@@ -15,8 +15,8 @@ from operators.csr_pair import CsrPair
 Views = NDArray[np.intp]
 
 
-class ProjectionMatrix(Protocol):
-    """A sparse matrix, rows being rays (view by view) and columns pixels or voxels, that knows its views."""
+class Product(Protocol):
+    """What can be multiplied from either side."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -24,8 +24,15 @@ class ProjectionMatrix(Protocol):
         ...
 
     def product(self, rows: Tensor, transposed: bool) -> Tensor:
-        """(n, voxels) -> (n, rays), or back with the exact transpose."""
+        """(n, voxels) -> (n, rays), or back with the transpose."""
         ...
+
+
+class ProjectionMatrix(Product, Protocol):
+    """A sparse matrix, rows being rays (view by view) and columns pixels or voxels, that knows its views.
+
+    Its two products are exact transposes.
+    """
 
     def select(self, views: Views) -> Self:
         """Only these views, in this order."""
@@ -97,17 +104,17 @@ class StackedMatrix:
         return sp.csr_matrix(whole[order.reshape(-1)])
 
 
-class _Product(torch.autograd.Function):
+class _DifferentiableProduct(torch.autograd.Function):
     """x -> A x or Aᵀ x on the last axis, whose derivatives are the product with the transpose and with itself."""
 
     @staticmethod
-    def forward(x: Tensor, matrix: ProjectionMatrix, transposed: bool) -> Tensor:
+    def forward(x: Tensor, matrix: Product, transposed: bool) -> Tensor:
         n_out = matrix.shape[1 if transposed else 0]
         out = matrix.product(x.reshape(-1, x.shape[-1]), transposed)
         return out.reshape(*x.shape[:-1], n_out)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ProjectionMatrix, bool], output: Tensor) -> None:  # noqa: ARG004 (torch calls it so)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Product, bool], output: Tensor) -> None:  # noqa: ARG004 (torch calls it so)
         _, ctx.matrix, ctx.transposed = inputs
 
     @staticmethod
@@ -123,13 +130,13 @@ class _Product(torch.autograd.Function):
         info: Any,  # noqa: ARG004 (torch calls it so)
         in_dims: tuple[int | None, ...],
         x: Tensor,
-        matrix: ProjectionMatrix,
+        matrix: Product,
         transposed: bool,
     ) -> tuple[Tensor, int]:
         return differentiable_product(x.movedim(in_dims[0] or 0, 0), matrix, transposed), 0
 
 
-def differentiable_product(x: Tensor, matrix: ProjectionMatrix, transposed: bool) -> Tensor:
+def differentiable_product(x: Tensor, matrix: Product, transposed: bool) -> Tensor:
     """(*batch, voxels) -> (*batch, rays), or back; inside autograd to any order, and inside `torch.func`."""
-    out: Tensor = _Product.apply(x, matrix, transposed)  # type: ignore[no-untyped-call]
+    out: Tensor = _DifferentiableProduct.apply(x, matrix, transposed)  # type: ignore[no-untyped-call]
     return out

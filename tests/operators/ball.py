@@ -40,8 +40,10 @@ def ball_projections(cone: ConeBeam, *, fine: int = 3) -> Tensor:
     )
     ray, centre = pixel - source, torch.tensor(CENTRE_MM, dtype=torch.float64) - source
     distance = torch.linalg.cross(ray, centre.expand_as(ray)).norm(dim=-1) / ray.norm(dim=-1)
-    return 2 * (RADIUS_MM**2 - distance**2).clamp(min=0).sqrt().mean((2, 4))
+    chords: Tensor = 2 * (RADIUS_MM**2 - distance**2).clamp(min=0).sqrt()
+    return chords.mean((2, 4))
 
 
 def _points(*coordinates: Tensor) -> Tensor:
-    return torch.stack(torch.broadcast_tensors(*coordinates), dim=-1)
+    everywhere = sum(coordinates[1:], coordinates[0])
+    return torch.stack([c.expand_as(everywhere) for c in coordinates], dim=-1)

@@ -18,7 +18,7 @@ from tests.cases import CONE, CONE_OFFSET, VOLUME_SCANS
 from tests.operators.ball import ball_projections, ball_volume
 from tests.operators.test_ray_transform import KERNELS, generator, geometries
 
-ASTRAS = {"rtol": 1e-4, "atol": 1e-4}  # it computes lines in float32
+ASTRAS = 1e-4  # it computes lines in float32
 VIEWS = np.linspace(0, 2 * math.pi, 7)[:-1] + 0.01
 BALL_SCAN = ConeBeam(
     grid=VolumeGrid(shape=(28, 30, 32), pixel_mm=0.8),
@@ -44,7 +44,8 @@ BALL_SCANS = {
 @st.composite
 def volume_scans(draw: st.DrawFn) -> VolumeScan:
     scan = draw(geometries())
-    small = replace(scan.grid, shape=tuple(min(n, 8) for n in scan.grid.shape))
+    rows, cols = scan.grid.shape
+    small = replace(scan.grid, shape=(min(rows, 8), min(cols, 8)))
     scan = scan.with_grid(small)
     slices, slice_mm = draw(st.integers(1, 5)), draw(st.none() | st.floats(0.1, 3))
     if isinstance(scan, ParallelBeam) or draw(st.booleans()):
@@ -127,7 +128,7 @@ def test_what_is_the_same_at_every_height_is_the_fan_times_the_slopes(kernel: Ke
     plane = torch.rand(cone.grid.plane.shape, generator=generator(), dtype=torch.float64)
     fan = RayTransform(cone.fan, kernel=kernel)(plane)
     projections = RayTransform(cone, kernel=kernel)(plane.expand(cone.grid.shape))
-    torch.testing.assert_close(projections, fan[:, None] * cone.ray_slopes(), **ASTRAS)
+    torch.testing.assert_close(projections, fan[:, None] * cone.ray_slopes(), rtol=ASTRAS, atol=ASTRAS)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -136,7 +137,7 @@ def test_the_middle_row_sees_the_middle_slice_as_the_fan_does(kernel: Kernel) ->
     cone = replace(CONE, pitch_mm=1.4).select([1, 2])
     volume = torch.randn(cone.grid.shape, generator=generator(), dtype=torch.float64)
     seen = RayTransform(cone, kernel=kernel)(volume)[:, 3]
-    torch.testing.assert_close(seen, RayTransform(cone.fan, kernel=kernel)(volume[3]), **ASTRAS)
+    torch.testing.assert_close(seen, RayTransform(cone.fan, kernel=kernel)(volume[3]), rtol=ASTRAS, atol=ASTRAS)
 
 
 def test_the_middle_row_is_astras_fan() -> None:
@@ -150,7 +151,7 @@ def test_the_middle_row_is_astras_fan() -> None:
     astra.matrix.delete(matrix)
     astra.projector.delete(projector)
     seen = RayTransform(cone, kernel="line")(volume)[:, 3].numpy().reshape(-1)
-    np.testing.assert_allclose(seen, expected, **ASTRAS)
+    np.testing.assert_allclose(seen, expected, rtol=ASTRAS, atol=ASTRAS)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -180,10 +181,10 @@ def test_a_stack_is_its_slices(kind: str) -> None:
     torch.testing.assert_close(RayTransform(stack)(x), RayTransform(stack.scan)(x).movedim(1, 2))
 
 
-def test_voxels_level_with_the_source_cast_no_shadow() -> None:
-    close = replace(CONE, source_origin_mm=4.2, angles_rad=[0.0], n_rows=9, pitch_mm=3.0)
-    for kernel in KERNELS:
-        assert np.isfinite(RayTransform(close, kernel=kernel).matrix().data).all()
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_voxels_level_with_the_source_cast_no_shadow(kernel: Kernel) -> None:
+    close = replace(CONE, source_origin_mm=4.2, angles_rad=(0.0,), n_rows=9, pitch_mm=3.0)
+    assert np.isfinite(RayTransform(close, kernel=kernel).matrix().data).all()
 
 
 def test_wrong_shapes_and_kinds_are_refused() -> None:
