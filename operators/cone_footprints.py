@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,6 +36,7 @@ class FootprintView:
         seen = np.flatnonzero(fan.getnnz(axis=0))
         self._along = CsrPair(_row_shares(cone, cone.angles_rad[view], seen))
         self._slopes = cone.ray_slopes()
+        self._slopes_there: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     @property
     def matrix(self) -> sp.csr_matrix:
@@ -47,7 +49,10 @@ class FootprintView:
     def columns(self, columns: Tensor, transposed: bool) -> Tensor:
         """(voxels, n) -> (rays, n), or back. Columns last and rows next to last leave nothing to copy in between."""
         n, (n_rows, n_detectors) = columns.shape[1], self._slopes.shape
-        slopes = self._slopes.to(columns)[:, :, None]
+        key = (columns.dtype, columns.device)
+        if key not in self._slopes_there:
+            self._slopes_there[key] = self._slopes.to(columns)[:, :, None]
+        slopes = self._slopes_there[key]
         if transposed:
             views = (columns.reshape(n_rows, n_detectors, n) * slopes).movedim(0, 1)
             spread = self._across.columns(views.reshape(n_detectors, n_rows * n), True)

@@ -47,7 +47,7 @@ def options_of(command: str) -> set[str]:
 
 
 def test_readme_has_the_parts_that_are_checked_here() -> None:
-    assert (len(PYTHON), len(COMMAND_LINES) >= 4, len(INLINE_COMMANDS) >= 1) == (3, True, True)
+    assert (len(PYTHON), len(COMMAND_LINES) >= 4, len(INLINE_COMMANDS) >= 1) == (4, True, True)
 
 
 def test_python_blocks_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
