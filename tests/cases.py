@@ -99,20 +99,22 @@ SMALL_NETWORK = UNetSettings(channels=(2, 3), skip_channels=(1,))
 def network_jacobian(
     dtype: torch.dtype = torch.float64,
     *,
-    shape: tuple[int, int] = (5, 7),
+    shape: tuple[int, ...] = (5, 7),
     settings: UNetSettings = SMALL_NETWORK,
     batch: int = 4,
 ) -> NetworkJacobian:
     """Of a small network at its initial weights, for a random input; the same for every dtype but for rounding."""
     generator = torch.Generator().manual_seed(2)
-    network = UNet(settings, generator=generator).to(dtype)
+    network = UNet(settings, generator=generator, dimensions=2 if len(shape) == 2 else 3).to(dtype)
     network_input = torch.randn(1, 1, *shape, generator=generator)
     return NetworkJacobian(network, network_input.to(dtype), batch=batch)
 
 
-def network_prior(dtype: torch.dtype = torch.float64, *, kind: PriorKind = "block") -> NetworkPrior:
+def network_prior(
+    dtype: torch.dtype = torch.float64, *, shape: tuple[int, ...] = (5, 7), kind: PriorKind = "block"
+) -> NetworkPrior:
     """Every group with a variance and a length of its own, pixels with another."""
-    jacobian = network_jacobian(dtype)
+    jacobian = network_jacobian(dtype, shape=shape)
     sensitivity = torch.rand(jacobian.in_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     groups = weight_groups(jacobian, kind, sensitivity=sensitivity)
     variances = {name: 0.2 + 0.3 * number for number, name in enumerate(groups)}
@@ -148,7 +150,9 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "selected-cone-views": lambda _: RayTransform(CONE_OFFSET).select([3, 0, 3]),
     "selected-stack-views": lambda _: RayTransform(VOLUME_SCANS["fan-stack"]).select([1]),
     "network-jacobian": network_jacobian,
+    "network-jacobian-volume": lambda dtype: network_jacobian(dtype, shape=(3, 4, 5)),
     "network-prior": network_prior,
+    "network-prior-volume": lambda dtype: network_prior(dtype, shape=(3, 4, 5)),
     "network-prior-filters": lambda dtype: network_prior(dtype, kind="filter-gp"),
     "network-prior-g": lambda dtype: network_prior(dtype, kind="g-prior"),
     "matern-prior": lambda _: MaternPrior(OBLONG, smoothness=1.5, length_mm=1.1, variance=2.0),
