@@ -46,6 +46,11 @@ class FootprintView:
         every = sp.csr_matrix(sp.diags_array(self._slopes.mT.numpy().reshape(-1)) @ across @ self._along.matrix)
         return sp.csr_matrix(every[np.arange(every.shape[0]).reshape(n_detectors, n_rows).T.reshape(-1)])
 
+    @property
+    def n_entries(self) -> int:
+        """What is held, far less than what the matrix has."""
+        return self._across.n_entries + self._along.n_entries
+
     def columns(self, columns: Tensor, transposed: bool) -> Tensor:
         """(voxels, n) -> (rays, n), or back. Columns last and rows next to last leave nothing to copy in between."""
         n, (n_rows, n_detectors) = columns.shape[1], self._slopes.shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Protocol
 
 import scipy.sparse as sp
@@ -15,10 +17,15 @@ from operators.projection_matrix import Views
 from operators.system_matrix import Kernel
 from operators.volume_geometry import ConeBeam
 
+_ENTRY_BYTES = 28  # in float64 as built, and in float32 with its transpose, with indices
+
 
 class _View(Protocol):
     @property
     def matrix(self) -> sp.csr_matrix: ...
+
+    @property
+    def n_entries(self) -> int: ...
 
     def columns(self, columns: Tensor, transposed: bool) -> Tensor: ...
 
@@ -55,11 +62,30 @@ class ConeMatrix:
 
 
 def cone_matrix(cone: ConeBeam, *, kernel: Kernel) -> ConeMatrix:
-    """Build every view's rows; for the kernels see `system_matrix`."""
+    """Build every view's rows; for the kernels see `system_matrix`.
+
+    Raises:
+        MemoryError: by the first view, all of them take more memory than the machine has.
+    """
     slices, rows, cols = cone.grid.shape
     build = _line_view if kernel == "line" else FootprintView
-    views: list[_View] = [build(cone, view) for view in range(cone.n_angles)]
+    views: list[_View] = [build(cone, 0)]
+    needed, there = cone.n_angles * views[0].n_entries * _ENTRY_BYTES, _memory_bytes()
+    if needed > there:
+        raise MemoryError(
+            f"expected matrices that fit into memory, got {needed / 2**30:.0f} GiB for {cone.n_angles} views of "
+            f"{slices} x {rows} x {cols} voxels and {there / 2**30:.0f} GiB: try at most "
+            f"{cone.n_angles * there // (2 * needed)} views, a coarser grid, or fewer slices"
+        )
+    views += [build(cone, view) for view in range(1, cone.n_angles)]
     return ConeMatrix(views, (cone.n_rows * cone.n_detectors, slices * rows * cols))
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize  # this system does not say
 
 
 def _line_view(cone: ConeBeam, view: int) -> CsrPair:

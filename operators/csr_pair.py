@@ -16,6 +16,11 @@ class CsrPair:
         self.matrix = matrix
         self._csr: dict[tuple[torch.dtype, torch.device, bool], Tensor] = {}
 
+    @property
+    def n_entries(self) -> int:
+        """Of A alone."""
+        return int(self.matrix.nnz)
+
     def product(self, rows: Tensor, transposed: bool) -> Tensor:
         """(n, n_in) -> (n, n_out), or back with the transpose."""
         return self.columns(rows.mT, transposed).mT

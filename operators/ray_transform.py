@@ -34,6 +34,7 @@ class RayTransform:
     Raises:
         ValueError: an unknown kernel, or an input that does not end in the shape expected.
         TypeError: an input that is neither float32 nor float64.
+        MemoryError: a cone-beam scan whose matrices are larger than the machine's memory.
     """
 
     def __init__(self, geometry: Geometry | VolumeScan, *, kernel: Kernel = "strip") -> None:

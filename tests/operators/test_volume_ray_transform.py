@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import operators.cone_matrix
 from operators import ConeBeam, FanBeam, ParallelBeam, RayTransform, SliceStack, VolumeGrid, VolumeScan
+from operators.cone_matrix import cone_matrix
 from operators.system_matrix import Kernel
 from operators.testing import adjoint_error
 from tests.cases import CONE, CONE_OFFSET, VOLUME_SCANS
@@ -185,6 +187,18 @@ def test_a_stack_is_its_slices(kind: str) -> None:
 def test_voxels_level_with_the_source_cast_no_shadow(kernel: Kernel) -> None:
     close = replace(CONE, source_origin_mm=4.2, angles_rad=(0.0,), n_rows=9, pitch_mm=3.0)
     assert np.isfinite(RayTransform(close, kernel=kernel).matrix().data).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_scans_larger_than_the_memory_are_refused_at_the_first_view(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = sum(view.n_entries for view in cone_matrix(CONE, kernel=kernel)._views) * 28
+    monkeypatch.setattr(operators.cone_matrix, "_memory_bytes", lambda: needed // 2)
+    with pytest.raises(MemoryError, match="try at most 1 views"):
+        cone_matrix(CONE, kernel=kernel)
+    monkeypatch.undo()
+    assert cone_matrix(CONE, kernel=kernel).shape == (CONE.n_angles * 63, 7 * 64)
 
 
 def test_wrong_shapes_and_kinds_are_refused() -> None:
