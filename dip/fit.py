@@ -70,6 +70,8 @@ def fit(
 ) -> Fit:
     """Train on the fitted rays once for every setting tried, keep what predicts the choosing rays best, and refit.
 
+    Volumes are fitted likewise, with one more axis in images, inputs (before the rows) and rays (before the detector).
+
     Every member leaves out rays of its own to choose by, so that together they judge more rays than one could spare,
     and their mean is a better image than any of them. Every attempt starts from the weights that the members come with.
     Rays must be predicted as well as rays that nobody fitted will be in the end, so the last steps are made anew from
@@ -184,7 +186,7 @@ class _Run:
         self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
         self.weight = torch.where(fitted, problem.precision.sqrt(), 0.0)
-        self.misfit = RampMisfit(problem.data.shape[-1], floor)
+        self.misfit = RampMisfit(problem.data.shape, floor)
         scale = self.misfit(self.weight * problem.data)
         self.scale = torch.where(scale > 0, scale, 1.0)  # of an empty scan any scale will do
         self.steps: list[int] = []
@@ -231,7 +233,9 @@ class _Run:
             output = problem.ensemble(problem.inputs)
         images = output.float()
         loss = self.misfit(self.weight * (problem.transform(images) - problem.data)) / self.scale
-        return (loss + self.tv_weight * total_variation(images) if self.tv_weight else loss).sum()
+        if self.tv_weight:
+            loss = loss + self.tv_weight * total_variation(images, axes=images.ndim - 1)
+        return loss.sum()
 
     def _look(self, step: int) -> None:
         squared = self.problem.residuals().square()
@@ -252,4 +256,5 @@ class _Run:
     def _mean_square(self, squared: Tensor, rays: Tensor) -> Tensor:
         """Weighed by precision, (members,)."""
         precision = torch.where(rays, self.problem.precision, 0.0)
-        return (squared * precision).sum(dim=(1, 2)) / precision.sum(dim=(1, 2))
+        rays_of_one = tuple(range(1, squared.ndim))
+        return (squared * precision).sum(dim=rays_of_one) / precision.sum(dim=rays_of_one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dip.unet import UNet
+from dip.unet import Convolution, UNet
 from operators.linear_map import batch_shape
 
 
@@ -19,15 +20,17 @@ from operators.linear_map import batch_shape
 class _Layer:
     """One convolution, with what its weights meet: the patches of its input."""
 
-    convolution: nn.Conv2d
+    convolution: Convolution
     start: int
     stop: int
     patches: Tensor  # (in_channels * kernel, positions)
-    out_shape: tuple[int, int, int]  # (channels, rows, cols)
+    out_shape: tuple[int, ...]  # (channels, rows, cols), or (channels, slices, rows, cols)
 
 
 class NetworkJacobian:
     """J = df/dw at the network's present weights, a `LinearMap` from convolution weights (P,) to images (row, col).
+
+    Of a network of volumes, to volumes (slice, row, col).
 
     Biases are left out (METHOD: only convolution weights enter J). A call is a Jacobian-vector product, `adjoint` a
     vector-Jacobian product. All members of a batch share the activations of one forward pass, so that a layer's
@@ -36,7 +39,7 @@ class NetworkJacobian:
 
     Args:
         network: its weights must not change afterwards: activations are computed here, once.
-        network_input: (1, 1, rows, cols).
+        network_input: (1, 1, rows, cols), or (1, 1, slices, rows, cols).
         batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations.
         slope_floor: least slope of a sigmoid output. A saturated pixel's own slope is zero, and so would its variance
             be, however wrong it is; 0 gives the exact Jacobian. Without effect on a linear output.
@@ -56,14 +59,8 @@ class NetworkJacobian:
         inputs, outputs = self._activations()
         for name, convolution in network.convolutions().items():
             stop = start + convolution.weight.numel()
-            patches = functional.unfold(
-                inputs[name],
-                _pair(convolution.kernel_size),
-                padding=_pair(convolution.padding),
-                stride=_pair(convolution.stride),
-            )[0]
-            _, channels, rows, cols = outputs[name].shape
-            self._layers[name] = _Layer(convolution, start, stop, patches, (channels, rows, cols))
+            patches = _patches(inputs[name][0], convolution)
+            self._layers[name] = _Layer(convolution, start, stop, patches, tuple(outputs[name].shape[1:]))
             start = stop
         self._n_weights = start
         self._derivatives = {name: _derivative(module, inputs[name]) for name, module in _curved(network).items()}
@@ -79,10 +76,9 @@ class NetworkJacobian:
         return (self._n_weights,)
 
     @property
-    def out_shape(self) -> tuple[int, int]:
-        """(row, col)."""
-        rows, cols = self.network_input.shape[-2:]
-        return (rows, cols)
+    def out_shape(self) -> tuple[int, ...]:
+        """(row, col), or (slice, row, col)."""
+        return tuple(self.network_input.shape[2:])
 
     def weights(self) -> Tensor:
         """The point of linearisation, (P,)."""
@@ -123,7 +119,7 @@ class NetworkJacobian:
 
     def _weight_gradient(self, layer: _Layer, signal: Tensor) -> Tensor:
         # Signals lie channels-last in memory: as (positions, channels) they go into the product without a copy.
-        positions = signal.permute(0, 2, 3, 1).flatten(1, 2)
+        positions = signal.movedim(1, -1).flatten(1, -2)
         return (layer.patches @ positions).mT.reshape(len(signal), -1)
 
     def _graph(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -148,9 +144,9 @@ class NetworkJacobian:
             layer = self._layers[name]
 
             def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-                channels, rows, cols = layer.out_shape
+                channels, *positions = layer.out_shape
                 change = tangents[:, layer.start : layer.stop].reshape(n, channels, -1).mT
-                change = (layer.patches.mT @ change).reshape(n, rows, cols, channels).permute(0, 3, 1, 2)
+                change = (layer.patches.mT @ change).reshape(n, *positions, channels).movedim(-1, 1)
                 return output + change
 
             return hook
@@ -194,7 +190,8 @@ class NetworkJacobian:
         return inputs, outputs
 
     def _copies(self, n: int) -> Tensor:
-        return self.network_input.expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        copies = self.network_input.expand(n, *self.network_input.shape[1:])
+        return copies.contiguous(memory_format=_channels_last(copies))
 
 
 def _curved(network: nn.Module) -> dict[str, nn.Module]:
@@ -207,7 +204,7 @@ def _derivative(module: nn.Module, at: Tensor) -> Callable[[Tensor], Tensor]:
     """What a module makes of tangents (n, channel, row, col) where its input is `at`, (1, channel, row, col)."""
     if isinstance(module, nn.LeakyReLU):
         slope = torch.where(at > 0, torch.ones_like(at), module.negative_slope)
-        return slope.contiguous(memory_format=torch.channels_last).mul
+        return slope.contiguous(memory_format=_channels_last(slope)).mul
 
     def normalised(x: Tensor) -> Tensor:
         # Torch's derivative of it fails where channels lie last in memory. Not called as a module: that has the hook.
@@ -217,10 +214,22 @@ def _derivative(module: nn.Module, at: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda tangent: torch.func.jvp(normalised, (at.expand_as(tangent).contiguous(),), (tangent,))[1]
 
 
-def _pair(size: int | tuple[int, ...] | str) -> tuple[int, int]:
-    if isinstance(size, str):
-        raise TypeError(f"padding must be numbers, got {size!r}")
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def _patches(features: Tensor, convolution: Convolution) -> Tensor:
+    """(channel, *positions) -> (channel * kernel, positions of the output): what each position's weights meet."""
+    if isinstance(convolution.padding, str):
+        raise TypeError(f"padding must be numbers, got {convolution.padding!r}")
+    padding = [pad for n in reversed(convolution.padding) for pad in (n, n)]
+    windows = functional.pad(features, padding)
+    for axis, (size, step) in enumerate(zip(convolution.kernel_size, convolution.stride, strict=True), 1):
+        windows = windows.unfold(axis, size, step)
+    n = len(convolution.kernel_size)
+    return windows.movedim(tuple(range(1, n + 1)), tuple(range(-n, 0))).reshape(
+        len(features) * math.prod(convolution.kernel_size), -1
+    )
+
+
+def _channels_last(features: Tensor) -> torch.memory_format:
+    return torch.channels_last if features.ndim == 4 else torch.channels_last_3d
 
 
 @contextlib.contextmanager

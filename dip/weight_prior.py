@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dip.filter_covariance import tap_root
 from dip.jacobian import NetworkJacobian
-from dip.unet import UNet
+from dip.unet import Convolution, UNet
 from operators.linear_map import batch_shape
 
 PriorKind = Literal["isotropic", "layer", "block", "filter-gp", "g-prior"]
@@ -100,7 +100,7 @@ def _group(names: list[str], jacobian: NetworkJacobian, *, correlated: bool) -> 
     return WeightGroup(index.to(jacobian.weights().device), torch.ones(len(index)), correlated and filters)
 
 
-def _is_filter(convolution: nn.Conv2d) -> bool:
+def _is_filter(convolution: Convolution) -> bool:
     return tuple(convolution.kernel_size) == (3, 3)
 
 

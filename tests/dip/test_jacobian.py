@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -30,12 +32,12 @@ def by_torch(jacobian: NetworkJacobian) -> Tensor:
     return torch.cat([parts[name].flatten(1) for name in weights], dim=1)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (11, 14), (1, 5)])
+@pytest.mark.parametrize("shape", [(8, 8), (11, 14), (1, 5), (4, 4, 4), (3, 5, 6)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_both_modes_are_torchs_jacobian(name: str, shape: tuple[int, int]) -> None:
+def test_both_modes_are_torchs_jacobian(name: str, shape: tuple[int, ...]) -> None:
     jacobian = network_jacobian(shape=shape, settings=NETWORKS[name])
     expected = by_torch(jacobian)
-    assert expected.shape == (shape[0] * shape[1], jacobian.in_shape[0])
+    assert expected.shape == (math.prod(shape), jacobian.in_shape[0])
     torch.testing.assert_close(dense(jacobian), expected)
     unit = torch.eye(len(expected), dtype=torch.float64).reshape(-1, *shape)
     torch.testing.assert_close(jacobian.adjoint(unit), expected)
