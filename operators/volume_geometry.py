@@ -245,3 +245,4 @@ class ConeBeam:
 
 
 VolumeScan: TypeAlias = SliceStack | ConeBeam
+"""Rays of a volume: projections are (angle, row, detector)."""

@@ -48,9 +48,9 @@ def test_results_are_those_of_reconstruct_and_the_page_tells_of_them(
     assert one.std.equal(other.std)
     assert one.image.equal(other.image)
     page = (out / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/webp;base64,") == 2
     assert "http" not in page.replace("Content-Security-Policy", "").replace("http-equiv", "")
-    for words in ("2 done, 1 failed", "scan00.html", "cut short", "chi-square"):
+    for words in ("2 of 3 slices done, 1 failed", "scan00.html", "cut short", "chi-square"):
         assert words in page
 
 

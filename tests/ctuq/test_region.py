@@ -107,5 +107,5 @@ def test_in_words() -> None:
 def test_the_summary_calls_every_step_by_its_name() -> None:
     steps = (ProcessingStep("reading", "guessed the units"), ProcessingStep("rotation axis", "at 3.5, as given"))
     lines = summary_lines(fake_reconstruction(provenance=replace(fake_provenance(), steps=steps)))
-    assert "  reading       guessed the units" in lines
-    assert "  rotation axis at 3.5, as given" in lines
+    assert "  before        reading: guessed the units" in lines
+    assert "  before        rotation axis: at 3.5, as given" in lines
