@@ -234,6 +234,36 @@ def counts_calibration() -> list[str]:
     return rows
 
 
+def rectangles() -> list[str]:
+    """One row an image: views that planning needs to reach the PSNR of 20, and of 30, equidistant ones; and the mean."""
+    found = results("rectangles_128")
+    by_target = {target: row["planned"] for target, row in found["summary"].items()}
+    rows = [_header("image", *(f"PSNR (dB) of {n} equidistant: reached with" for n in by_target))]
+    for index, row in found["images"].items():
+        if "planned" in row:
+            psnr = row["equidistant"]["psnr_db"]
+            cells = [f"{psnr[n]:.2f}: {planned['views'][index]:.1f}" for n, planned in by_target.items()]
+            rows.append(f"| {index} | {' | '.join(cells)} |")
+    shares = []
+    for planned in by_target.values():
+        mean, low, high = (round(100 * planned["saved"][key]) for key in ("mean", "low", "high"))
+        shares.append(f"{mean} % fewer ({low} to {high})")
+    return [*rows, f"| mean, 95 % interval | {' | '.join(shares)} |"]
+
+
+def replays() -> list[str]:
+    """One row a scan, seed and order: PSNR by the number of views."""
+    curves = results("replay_real_128")["curves"]
+    points = list(results("replay_real_128")["summary"]["ta"]["views"])
+    rows = [_header("scan, seed", "order", *(f"{n} views" for n in points))]
+    for name, seeds in curves.items():
+        for seed, orders in seeds.items():
+            for order, curve in orders.items() if "planned" in orders else ():
+                cells = [f"{curve['psnr_db'][n]:.2f}" for n in points]
+                rows.append(f"| {name}, {seed} | {order} | {' | '.join(cells)} |")
+    return rows
+
+
 def pages() -> dict[str, dict[str, list[str]]]:
     """Tables by name, by the page that they stand on."""
     return {
@@ -246,6 +276,8 @@ def pages() -> dict[str, dict[str, list[str]]]:
             "samplers": samplers(),
             "counts_noise": counts_noise(),
             "counts_calibration": counts_calibration(),
+            "rectangles": rectangles(),
+            "replays": replays(),
         },
     }
 
