@@ -80,6 +80,7 @@ class UNet(nn.Module):
             for here, below, skip in zip(channels, channels[1:], skips, strict=False)
         )
         self.outward = nn.Conv2d(channels[0], 1, 1)
+        self.output = nn.Sigmoid() if settings.output == "sigmoid" else nn.Identity()
         self.reset(generator)
 
     def reset(self, generator: torch.Generator) -> None:
@@ -96,8 +97,8 @@ class UNet(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, 1, rows, cols) -> (n, 1, rows, cols)."""
-        x = self.before_output(z)
-        return torch.sigmoid(x) if self.settings.output == "sigmoid" else x
+        image: Tensor = self.output(self.before_output(z))
+        return image
 
     def before_output(self, z: Tensor) -> Tensor:
         """The same without the final sigmoid."""

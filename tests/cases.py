@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 
 from dip import (
     MaternPrior,
@@ -78,6 +79,48 @@ def network_jacobian(
     return NetworkJacobian(network, network_input.to(dtype), batch=batch)
 
 
+class _Residual(nn.Module):
+    """Convolutions with and without stride around which the input is carried, with normalisations of both kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.around = nn.Conv2d(2, 4, 1, stride=2)
+        self.outer = nn.Sequential(nn.GroupNorm(2, 4), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.outer(self.inner(x) + self.around(x)))
+        return logits
+
+
+CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
+    "perceptron": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5), nn.Tanh(), nn.Dropout(), nn.Linear(5, 3)),
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3, dilation=2), nn.LayerNorm([4, 2, 2]), nn.LeakyReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(4, 3),
+    ),
+    "residual": _Residual,
+}  # fmt: skip
+
+
+def classifier_jacobian(
+    name: str = "residual", dtype: torch.dtype = torch.float64, *, n_inputs: int = 3
+) -> NetworkJacobian:
+    """Of a small network from images (2, 6, 6) to three logits, with normalisations that do something."""
+    generator = torch.Generator().manual_seed(5)
+    network = CLASSIFIERS[name]().to(dtype).eval()
+    with torch.no_grad():
+        for value in (*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())):
+            value.copy_(
+                torch.rand(value.shape, generator=generator) + torch.randn(value.shape, generator=generator) / 2
+            )
+            if value.ndim == 1:
+                value.abs_().add_(0.1)  # variances are positive
+    inputs = torch.randn(n_inputs, 2, 6, 6, generator=generator)
+    return NetworkJacobian(network, inputs.to(dtype), batch=4)
+
+
 def network_prior(dtype: torch.dtype = torch.float64, *, kind: PriorKind = "block") -> NetworkPrior:
     """Every group with a variance and a length of its own, pixels with another."""
     jacobian = network_jacobian(dtype)
@@ -108,6 +151,7 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "fan-offset-strip": lambda _: RayTransform(FAN_OFFSET),
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
     "network-jacobian": network_jacobian,
+    "classifier-jacobian": lambda dtype: classifier_jacobian(dtype=dtype),
     "network-prior": network_prior,
     "network-prior-filters": lambda dtype: network_prior(dtype, kind="filter-gp"),
     "network-prior-g": lambda dtype: network_prior(dtype, kind="g-prior"),
