@@ -232,7 +232,7 @@ def sampled(problem: Regression, make: Callable[[], PathwiseUpdate], *, seed: in
     latent = torch.randn(DRAWS + 1, *rays.in_shape, generator=generator, dtype=torch.float64)
     noise = rays.noise.sample((DRAWS + 1, *rays.out_shape), generator=generator, dtype=torch.float64)
     latent[0], noise[0] = 0.0, problem.data
-    found = [update(*part) for part in zip(latent.split(BATCH), noise.split(BATCH), strict=True)]
+    found = [update(*part) for part in zip(torch.split(latent, BATCH), torch.split(noise, BATCH), strict=True)]
     values = torch.cat([part.images for part in found]).flatten(1)[:, problem.judges]
     residual = max(float(part.relative_residual.max()) for part in found)
     return values[0], values[1:].square().mean(0), residual

@@ -215,9 +215,23 @@ def counts_calibration() -> list[str]:
     return rows
 
 
+def filled(text: str, tables: dict[str, list[str]], page: str) -> str:
+    """A page with its tables in place.
+
+    Raises:
+        ValueError: a table's comment is not there once.
+    """
+    for name, rows in tables.items():
+        marker = f"<!-- figures: {name} -->\n\n"
+        table = "\n".join(rows)
+        text, n = re.subn(rf"{re.escape(marker)}(\|.*\n)+", lambda _, m=marker, t=table: f"{m}{t}\n", text)  # type: ignore[misc]
+        if n != 1:
+            raise ValueError(f"expected one table after {marker.strip()} in {page}, got {n}")
+    return text
+
+
 def main() -> None:
     """Rewrite README.md."""
-    text = README.read_text(encoding="utf-8")
     tables = {
         "real": real(),
         "kmnist": kmnist(),
@@ -227,13 +241,7 @@ def main() -> None:
         "counts_noise": counts_noise(),
         "counts_calibration": counts_calibration(),
     }
-    for name, rows in tables.items():
-        marker = f"<!-- figures: {name} -->\n\n"
-        table = "\n".join(rows)
-        text, n = re.subn(rf"{re.escape(marker)}(\|.*\n)+", lambda _, m=marker, t=table: f"{m}{t}\n", text)  # type: ignore[misc]
-        if n != 1:
-            raise ValueError(f"expected one table after {marker.strip()} in README.md, got {n}")
-    README.write_text(text, encoding="utf-8")
+    README.write_text(filled(README.read_text(encoding="utf-8"), tables, README.name), encoding="utf-8")
 
 
 if __name__ == "__main__":

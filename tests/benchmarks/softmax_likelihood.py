@@ -79,7 +79,7 @@ def label_residual(logits: Tensor, labels: Tensor) -> Tensor:
 def rows_of(network: nn.Module, inputs: Tensor, *, whitened: bool) -> Tensor:
     """Cᵀ J, or J itself, of every input, (input · class, P): input by input, as no other one is in its rows."""
     parts = []
-    for one in inputs.split(1):
+    for one in torch.split(inputs, 1):
         jacobian = NetworkJacobian(network, one, batch=16)
         with torch.no_grad():
             logits = network(one)
