@@ -199,9 +199,9 @@ def exact(problem: Regression) -> tuple[Tensor, Tensor]:
     return (half.mT @ white)[:, 0], problem.variance - half.square().sum(0)
 
 
-def samplers(problem: Regression) -> dict[str, Callable[[], PathwiseUpdate]]:
-    """With the limits of the default settings, and no seed shared."""
-    rays, tolerance, limit = problem.rays(), SETTINGS.tolerance, SETTINGS.max_iterations
+def samplers(problem: Regression, limit: int = SETTINGS.max_iterations) -> dict[str, Callable[[], PathwiseUpdate]]:
+    """With the settings of images, but for the most iterations or sweeps."""
+    rays, tolerance = problem.rays(), SETTINGS.tolerance
     rank, generator = SETTINGS.preconditioner_rank, torch.Generator().manual_seed(0)
 
     def white() -> Tensor:
@@ -271,7 +271,7 @@ def by_gpytorch(problem: Regression) -> tuple[Tensor, Tensor]:
         return found.mean, found.variance.clamp(min=1e-12)
 
 
-def run(problem: Regression) -> dict[str, object]:
+def run(problem: Regression, limit: int) -> dict[str, object]:
     """All methods on one problem."""
     started = time.process_time()
     mean, variance = exact(problem)
@@ -280,7 +280,7 @@ def run(problem: Regression) -> dict[str, object]:
     }
     methods: dict[str, Callable[[], tuple[Tensor, Tensor, float | None]]] = {
         name: lambda make=make: sampled(problem, make, seed=1)  # type: ignore[misc]
-        for name, make in samplers(problem).items()
+        for name, make in samplers(problem, limit).items()
     }
     methods["gpytorch"] = lambda: (*by_gpytorch(problem), None)
     print("exact", rows["exact"], flush=True)
@@ -295,7 +295,7 @@ def run(problem: Regression) -> dict[str, object]:
         }
         print(name, rows[name], flush=True)
     settings = {"length": problem.length, "variance": problem.variance, "noise": problem.noise}
-    return {"points": len(problem.seen), "hyperparameters": settings, "methods": rows}
+    return {"points": len(problem.seen), "iterations": limit, "hyperparameters": settings, "methods": rows}
 
 
 def main() -> None:
@@ -303,12 +303,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=10_000, help=f"seen of the field's {SIDE**2}")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.1, 0.01, 1e-4, 1e-6], help="variances")
+    parser.add_argument("--iterations", type=int, default=500, help="at most, of the samplers")
     parser.add_argument("--name", default="gp_sampling", help="of the JSON file in results/; 'none' writes nothing")
     options = parser.parse_args()
-    figures: dict[str, object] = {"diabetes": run(patients(seed=0))}
+    figures: dict[str, object] = {"diabetes": run(patients(seed=0), options.iterations)}
     for noise in options.noise:
         print("noise", noise, flush=True)
-        figures[f"matern {noise:g}"] = run(matern_field(options.points, noise, seed=0))
+        figures[f"matern {noise:g}"] = run(matern_field(options.points, noise, seed=0), options.iterations)
     if options.name != "none":
         print("written to", save(options.name, figures))
 
