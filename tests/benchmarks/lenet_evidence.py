@@ -163,7 +163,7 @@ def others(network: nn.Module, test: Data, data: Data) -> dict[str, dict[str, fl
             copy.deepcopy(network), "classification", subset_of_weights=weights, hessian_structure=structure
         )
         other.fit(DataLoader(TensorDataset(*data), batch_size=100))
-        other.optimize_prior_precision(pred_type="glm", method="marglik", n_steps=100)
+        other.optimize_prior_precision(pred_type="glm", method="marglik", n_steps=100, link_approx="mc")
         with torch.no_grad():
             parts = [other(x, pred_type="glm", link_approx="mc", n_samples=DRAWS) for x in torch.split(test[0], 100)]
         scores = class_scores(torch.cat(parts).detach(), test[1])._asdict()

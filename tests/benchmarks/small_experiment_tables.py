@@ -161,6 +161,19 @@ def depth(case: str) -> list[str]:
     return _table(f"linearisation_depth_{case}", columns, rows())
 
 
+def scans() -> list[str]:
+    """One row a real scan, means over seeds: the same error, and whether the bars were right all the same."""
+
+    def rows() -> Iterator[list[str]]:
+        for name, found in results("real")["scans"].items():
+            mean = found["mean"]
+            keys = ("linearisation_error", "chi_square_per_ray", "image_rms_z")
+            yield [name, *(f"{mean[key]:.2f}" for key in keys), f"{100 * mean['image_coverage_95']:.1f} %"]
+
+    columns = ("scan", "error", "held-out chi-square per ray", "rms z of pixels", "coverage 95 % of pixels")
+    return _table("real", columns, rows())
+
+
 def resnet() -> list[str]:
     """One row a run."""
 
@@ -200,6 +213,7 @@ def tables() -> dict[str, list[str]]:
         "processes": processes(),
         "depth_digits": depth("digits"),
         "depth_kmnist": depth("kmnist"),
+        "depth_scans": scans(),
         "resnet": resnet(),
     }
 
