@@ -171,10 +171,11 @@ def others(network: nn.Module, test: Data, data: Data) -> dict[str, dict[str, fl
     return found
 
 
-def run(seed: int, *, n_laplace: int, n_exact: int) -> dict[str, object]:
+def run(seed: int, *, n_laplace: int, n_exact: int, n_test: int) -> dict[str, object]:
     """Both networks of one seed."""
     generator = torch.Generator().manual_seed(seed)
     training, validation, test = kmnist()
+    test = (test[0][:n_test], test[1][:n_test])
     few = torch.randperm(len(training[1]), generator=generator)[:n_laplace]
     data = (training[0][few], training[1][few])
     figures: dict[str, object] = {}
@@ -209,13 +210,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="networks of each kind")
     parser.add_argument("--laplace-images", type=int, default=1000, help="training images of the posterior")
     parser.add_argument("--exact-images", type=int, default=150, help="of the comparison with the exact evidence")
+    parser.add_argument("--test-images", type=int, default=TEST, help="that judge")
     parser.add_argument("--name", default="lenet_evidence", help="of the JSON file in results/; 'none' writes nothing")
     options = parser.parse_args()
     seeds = []
     for seed in range(options.seeds):
-        seeds.append(run(seed, n_laplace=options.laplace_images, n_exact=options.exact_images))
+        seeds.append(
+            run(seed, n_laplace=options.laplace_images, n_exact=options.exact_images, n_test=options.test_images)
+        )
         if options.name != "none":
-            settings = {"laplace_images": options.laplace_images, "exact_images": options.exact_images}
+            settings = {name: getattr(options, name) for name in ("laplace_images", "exact_images", "test_images")}
             print("written to", save(options.name, {"settings": settings, "seeds": seeds}))
 
 

@@ -151,9 +151,9 @@ def depth(case: str) -> list[str]:
             yield [
                 depth,
                 *(f"{row['error']:.2g}" for row in found["factor"].values()),
-                f"{found['factor']['1']['spread']:.2g}",
-                f"{worst}: {layers[worst]:.2g}",
-                f"{best}: {layers[best]:.2g}",
+                f"{found['factor']['1']['spread']:.2f}",
+                f"{worst}: {layers[worst]:.2f}",
+                f"{best}: {layers[best]:.2f}",
             ]
 
     factors = ("0.03", "0.1", "0.3", "1", "3")
