@@ -4,7 +4,7 @@ python -m tests.benchmarks.em_sensitivity [--images 150] [--seeds 3]
 
 Question: which defaults of `dip.ExpectationMaximisationSettings`, and what start, do the curves justify? A LeNet
 without normalisation on KMNIST letters, linearised on so few training images that the exact evidence of the variances
-found can be computed, and its maximum: "gap" is what is missing, in nats. 500 other letters judge, by
+found can be computed, and its maximum: "gap" is what is missing, in nats. Test letters judge, by
 log-likelihood and calibration error. One prior variance a layer. One setting varies at a time:
 
 start          all variances a thousandth to a thousand times those that give each ray a variance of 1
@@ -40,7 +40,6 @@ STARTS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3)
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3, 1.0)
 DRAWS = (2, 4, 8, 16, 32, 64)
 GRADIENT_STEPS = 50
-JUDGES = 500
 
 
 def gradient_solve(rays: LatentRays, *, learning_rate: float, generator: torch.Generator) -> Solve:
@@ -109,6 +108,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=150, help="training images of the linearised network")
+    parser.add_argument("--judges", type=int, default=500, help="test images")
     parser.add_argument("--seeds", type=int, default=3, help="networks")
     parser.add_argument("--name", default="em_sensitivity", help="of the JSON file in results/; 'none' writes nothing")
     options = parser.parse_args()
@@ -116,10 +116,13 @@ def main() -> None:
     seeds = []
     for seed in range(options.seeds):
         data = (training[0][: options.images], training[1][: options.images])
-        seeds.append(sensitivity(data, (test[0][:JUDGES], test[1][:JUDGES]), seed))
+        seeds.append(sensitivity(data, (test[0][: options.judges], test[1][: options.judges]), seed))
         print(seeds[-1], flush=True)
         if options.name != "none":
-            print("written to", save(options.name, {"settings": {"images": options.images}, "seeds": seeds}))
+            print(
+                "written to",
+                save(options.name, {"settings": {"images": options.images, "judges": options.judges}, "seeds": seeds}),
+            )
 
 
 if __name__ == "__main__":
