@@ -32,20 +32,18 @@ class LeNet(nn.Module):
 
     def __init__(self, *, norm: bool) -> None:
         super().__init__()
-        self.first = self._stage(1, 6, norm=norm)
-        self.second = self._stage(6, 12, norm=norm)
-        self.flatten = nn.Flatten()
+        self.body = nn.Sequential(*self._stage(1, 6, norm=norm), *self._stage(6, 12, norm=norm), nn.Flatten())
         self.head = nn.Linear(12 * 4 * 4, 10, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1, 28, 28) -> logits (n, 10)."""
-        logits: Tensor = self.head(self.flatten(self.second(self.first(x))))
+        logits: Tensor = self.head(self.body(x))
         return logits
 
     @staticmethod
-    def _stage(n_in: int, n_out: int, *, norm: bool) -> nn.Sequential:
+    def _stage(n_in: int, n_out: int, *, norm: bool) -> list[nn.Module]:
         between = [nn.GroupNorm(3, n_out, eps=_EPSILON)] if norm else []
-        return nn.Sequential(nn.Conv2d(n_in, n_out, 5, bias=False), *between, nn.ReLU(), nn.AvgPool2d(2))
+        return [nn.Conv2d(n_in, n_out, 5, bias=False), *between, nn.ReLU(), nn.AvgPool2d(2)]
 
 
 class _Block(nn.Module):

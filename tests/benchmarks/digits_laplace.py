@@ -99,7 +99,7 @@ def laplace(
 ) -> tuple[DensePosterior, dict[str, float]]:
     """The posterior of the weights with the variances of the highest evidence, and these."""
     groups = weight_groups(jacobian, kind, sensitivity=torch.ones(jacobian.in_shape, dtype=torch.float64))
-    variances = model.learn(groups).variances
+    variances = model.learn(groups, dict.fromkeys(groups, 1.0)).variances
     return model.posterior(groups, variances, jacobian.weights()), variances
 
 

@@ -33,7 +33,7 @@ from operators import GramMap, largest_eigenvalue
 from tests.benchmarks.classification_scores import class_scores
 from tests.benchmarks.classifiers import LeNet, initialised, train
 from tests.benchmarks.environment import save
-from tests.benchmarks.lenet_evidence import BATCH, LEARNING_RATE, STEPS, Data, draws, groups_of, kmnist, scales
+from tests.benchmarks.lenet_evidence import BATCH, LEARNING_RATE, STEPS, Data, draws, groups_of, kmnist, starts
 from tests.benchmarks.softmax_likelihood import ClassifierModel, predicted
 
 STARTS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3)
@@ -71,9 +71,9 @@ def sensitivity(data: Data, test: Data, seed: int) -> dict[str, object]:
     )
     model, jacobian = ClassifierModel.of(network, *data), NetworkJacobian(network, data[0][:1])
     groups = groups_of(jacobian, "layer", model.rows)
-    rays, unit = model.latent_rays(groups), {name: 1 / scale for name, scale in scales(model, groups).items()}
+    rays, unit = model.latent_rays(groups), starts(model, groups)
     by_cg = conjugate_gradient_solve(rays, iterations=100, tolerance=0.03)
-    best = model.learn(groups, max_evaluations=200)
+    best = model.learn(groups, unit, max_evaluations=200)
 
     def judged(variances: Mapping[str, float]) -> dict[str, float]:
         probability = predicted(network, test[0], draws(model, groups, variances, seed=seed))

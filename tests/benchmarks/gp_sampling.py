@@ -306,12 +306,15 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=500, help="at most, of the samplers")
     parser.add_argument("--name", default="gp_sampling", help="of the JSON file in results/; 'none' writes nothing")
     options = parser.parse_args()
-    figures: dict[str, object] = {"diabetes": run(patients(seed=0), options.iterations)}
+    problems: dict[str, Callable[[], Regression]] = {"diabetes": lambda: patients(seed=0)}
     for noise in options.noise:
-        print("noise", noise, flush=True)
-        figures[f"matern {noise:g}"] = run(matern_field(options.points, noise, seed=0), options.iterations)
-    if options.name != "none":
-        print("written to", save(options.name, figures))
+        problems[f"matern {noise:g}"] = lambda noise=noise: matern_field(options.points, noise, seed=0)  # type: ignore[misc]
+    figures: dict[str, object] = {}
+    for name, pose in problems.items():
+        print(name, flush=True)
+        figures[name] = run(pose(), options.iterations)
+        if options.name != "none":
+            print("written to", save(options.name, figures))
 
 
 if __name__ == "__main__":

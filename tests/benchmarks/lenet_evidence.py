@@ -79,22 +79,30 @@ def groups_of(jacobian: NetworkJacobian, kind: PriorKind, rows: Tensor) -> dict[
 def by_em(
     model: ClassifierModel, groups: Mapping[str, WeightGroup], *, generator: torch.Generator
 ) -> tuple[Estimate, dict[str, float]]:
-    """Variances by EM from 1 / mean square of the rows, and what they cost."""
+    """Variances by EM from `starts`, and what they cost."""
     counted = Counted(MatrixMap(model.rows))
     rays = model.latent_rays(groups, product=counted)
-    start = {name: 1.0 / scale for name, scale in scales(model, groups).items()} | {"noise": 1.0}
     solve: Solve = conjugate_gradient_solve(rays, iterations=100, tolerance=0.03)
     started = time.process_time()
-    found = expectation_maximisation(rays, model.data, start, solve=solve, generator=generator, settings=EM, floors={})
+    found = expectation_maximisation(
+        rays,
+        model.data,
+        starts(model, groups) | {"noise": 1.0},
+        solve=solve,
+        generator=generator,
+        settings=EM,
+        floors={},
+    )
     return found, {"seconds": time.process_time() - started, "passes": counted.vectors / (1 + EM.n_draws)}
 
 
-def scales(model: ClassifierModel, groups: Mapping[str, WeightGroup]) -> dict[str, float]:
-    """Variance of a ray that each group makes at a variance of 1."""
-    return {
-        name: max(float((model.rows[:, group.index] * group.relative_std.to(model.rows)).square().sum(1).mean()), 1e-12)
-        for name, group in groups.items()
-    }
+def starts(model: ClassifierModel, groups: Mapping[str, WeightGroup]) -> dict[str, float]:
+    """Variances with which each group by itself gives the rays a variance of 1 in the mean."""
+    found = {}
+    for name, group in groups.items():
+        moved = model.rows[:, group.index] * group.relative_std.to(model.rows)
+        found[name] = 1 / max(float(moved.square().sum(1).mean()), 1e-12)
+    return found
 
 
 def draws(
@@ -140,7 +148,7 @@ def against_exact(network: nn.Module, data: Data, kind: PriorKind, seed: int) ->
     groups = groups_of(jacobian, kind, model.rows)
     found, cost = by_em(model, groups, generator=torch.Generator().manual_seed(seed))
     started = time.process_time()
-    best = model.learn(groups)
+    best = model.learn(groups, starts(model, groups))
     return {
         "em": model.evidence(groups, found.variances),
         "exact": best.objective,

@@ -130,12 +130,14 @@ class ClassifierModel:
         """Exact, in nats."""
         return float(log_evidence(self.covariance(groups), variances, self.data)[0]) + self.lost
 
-    def learn(self, groups: Mapping[str, WeightGroup], *, max_evaluations: int = 60) -> Learned:
-        """The variances that maximise the exact evidence; its objective is without what was lost."""
+    def learn(
+        self, groups: Mapping[str, WeightGroup], start: Mapping[str, float], *, max_evaluations: int = 60
+    ) -> Learned:
+        """Variances that maximise the exact evidence, uphill from `start`; the objective is without what was lost."""
         covariance, known = self.covariance(groups), {"noise": 1.0}
         return maximise(
             lambda variances: log_evidence(covariance, variances, self.data),
-            dict.fromkeys(groups, 1.0) | known,
+            {**start, **known},
             floors=known,
             ceilings=known,
             max_evaluations=max_evaluations,

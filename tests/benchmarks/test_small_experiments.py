@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dip import NetworkJacobian, PriorKind, gram_matrices, weight_groups
+from dip.layers import weighted
 from operators.testing import assert_linear_map
 from tests.benchmarks import gp_sampling
 from tests.benchmarks.classification_scores import auroc, class_scores, entropy
 from tests.benchmarks.classifiers import Dropout, LeNet, initialised, perceptron, resnet18, train
 from tests.benchmarks.em_sensitivity import gradient_solve
 from tests.benchmarks.gp_sampling import Selection
-from tests.benchmarks.lenet_evidence import by_em, groups_of, shrunk
+from tests.benchmarks.lenet_evidence import by_em, groups_of, shrunk, starts
 from tests.benchmarks.readme_tables import filled
 from tests.benchmarks.small_experiment_tables import PAGE, tables
 from tests.benchmarks.softmax_likelihood import UNIT, ClassifierModel, SoftmaxRoot, label_residual, predicted, rows_of
@@ -135,7 +136,7 @@ def test_normalisation_takes_the_scale_of_the_weights_away() -> None:
         network = initialised(LeNet(norm=norm), generator=generator())
         before = network(inputs)
         with torch.no_grad():
-            network.first[0].weight.mul_(7)  # type: ignore[index,union-attr]
+            next(iter(weighted(network).values())).weight.mul_(7)
         assert torch.allclose(network(inputs), before, atol=1e-4) == norm
 
 
@@ -167,7 +168,7 @@ def test_em_finds_what_the_exact_evidence_says_of_a_classifier() -> None:
     groups = groups_of(NetworkJacobian(network, inputs), "layer", rows := rows_of(network, inputs, whitened=True))
     model = ClassifierModel(rows, 5 * randn(len(rows), seed=7))  # so much that all variances are wanted
     found, cost = by_em(model, groups, generator=generator())
-    best = model.learn(groups)
+    best = model.learn(groups, starts(model, groups))
     assert model.evidence(groups, found.variances) == pytest.approx(best.objective, rel=0.02)
     assert cost["passes"] > 2 * found.iterations
 
