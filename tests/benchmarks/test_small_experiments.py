@@ -187,7 +187,9 @@ def test_rescaled_weights_of_a_normalised_network_are_the_same_to_all_priors_but
             # A variance a group is learned; what counts is what it can be multiplied to.
             grams.append(torch.stack([gram / gram.diagonal().mean() for gram in made.values()]))
         gaps[kind] = float((grams[0] - grams[1]).abs().max())
-    assert gaps["isotropic"] > 0.1 > 10 * max(gaps["layer"], gaps["g-prior"])
+    assert gaps["isotropic"] > 0.1
+    assert gaps["layer"] < 1e-3
+    assert gaps["g-prior"] < 0.05  # the floor of its sensitivities follows the mean over all weights
 
 
 def test_selected_values_are_a_linear_map() -> None:
