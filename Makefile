@@ -3,7 +3,8 @@
 #
 #   make demo        reconstruct the scan that ships with ctuq, into demo-out/
 #   make test        the quick tests              make test-slow   all of them
-#   make lint        style, types, layers         make clean       remove outputs and caches (.venv stays)
+#   make lint        style, types, layers         make docs        the documentation, into site/
+#   make clean       remove outputs and caches (.venv stays)
 #
 # PYTHON=python3.12      the interpreter to build .venv with (3.11 or newer)
 # PIP_INSTALL_FLAGS=…    passed to every `pip install`, e.g. the index of torch wheels that you want
@@ -14,9 +15,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/.ready-tools
+DOCS := $(VENV)/.ready-docs
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt $(PIP_INSTALL_FLAGS)
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo docs test test-slow lint clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -34,8 +36,12 @@ lint: $(TOOLS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The variable silences a notice of mkdocs-material about its own future, which is no warning about these pages.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 clean:
-	rm -rf demo-out build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf demo-out site build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The stamps are written last, so an interrupted set-up is taken up again. torch goes in first and pinned: resolved
@@ -57,4 +63,9 @@ $(READY): pyproject.toml constraints.txt
 $(TOOLS): $(READY)
 	@echo "== set-up: tools for tests and style"
 	@$(PIP_INSTALL) -e '.[test,lint]'
+	@touch $@
+
+$(DOCS): $(READY)
+	@echo "== set-up: tools for the documentation"
+	@$(PIP_INSTALL) -e '.[docs]'
 	@touch $@

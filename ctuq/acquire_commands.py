@@ -12,9 +12,11 @@ import numpy as np
 import typer
 
 from ctuq import acquisition
+from ctuq.acquisition_page import write_acquisition_page
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
 from ctuq.config import load_config
 from ctuq.errors import InputError
+from ctuq.jobs import resolve_device
 from ctuq.options import (
     AnglesPath,
     ConfigFile,
@@ -22,6 +24,8 @@ from ctuq.options import (
     DarksPath,
     DataPath,
     Debug,
+    Device,
+    DeviceOption,
     Entry,
     FlatsPath,
     Force,
@@ -81,10 +85,12 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
             seed=seed,
             force=force,
         )
+        events.written.append(write_acquisition_page(AcquisitionFolder(state)))
         n_pilots, n_candidates = len(begun.planner.measured), len(begun.planner.candidate_ids)
         lines = [
             f"{state}: {n_pilots} views measured, {n_candidates} to choose from",
             f"next: ctuq acquire next {state}",
+            f"page, kept up to date: {state / 'acquisition.html'}",
         ]
         events.said(lines, {"event": "started", "measured": n_pilots, "candidates": n_candidates})
 
@@ -98,6 +104,7 @@ def next_views(
         typer.Option(metavar="FILE", help="Angles in degrees in the order to measure: .npy, .csv or .json."),
     ] = None,
     more: Annotated[bool, typer.Option("--more", help="Suggest further views although some are open.")] = False,
+    device: DeviceOption = Device.AUTO,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -108,10 +115,13 @@ def next_views(
             _require_suffix(out)
             require_writable(out, force=force)
         folder = AcquisitionFolder(state)
-        found = acquisition.suggest(folder, n_views, more=more, on_step=events.step)
+        found = acquisition.suggest(
+            folder, n_views, more=more, device=resolve_device(device.value), on_step=events.step
+        )
         if out is not None:
             _write(found.points, out, force=force)
             events.written.append(out)
+        events.written.append(write_acquisition_page(folder))
         unit = UNITS[folder.read()[0].criterion]
         lines = [f"{point['angle_deg']:.4f}°  score {point['score']:.4g} {unit}" for point in found.points]
         if found.repeated:
@@ -123,17 +133,23 @@ def next_views(
 
 
 @app.command(epilog="Example: ctuq acquire tell run7 views.h5 --failed 33.5")
-def tell(
+def tell(  # noqa: PLR0913, PLR0917  one argument an option
     state: StateFolder,
     measured: Annotated[
         Path | None,
         typer.Argument(
-            metavar="VIEWS", help="Sinogram file, or .npy/.csv: a view a row, degrees, then line integrals."
+            metavar="VIEWS",
+            help="Scan (HDF5, TOML), or .npy/.csv: a view a row, degrees, line integrals, variances if known.",
         ),
     ] = None,
     failed: Annotated[
         list[float] | None, typer.Option(metavar="DEGREES", help="A suggested view that failed. Repeatable.")
     ] = None,
+    entry: Entry = None,
+    data: DataPath = None,
+    angles: AnglesPath = None,
+    flats: FlatsPath = None,
+    darks: DarksPath = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -141,7 +157,9 @@ def tell(
     with outcome(as_json=json, debug=debug) as events:
         if measured is None and not failed:
             raise InputError("expected a file of measured views or --failed DEGREES, got neither")
-        told = acquisition.tell(AcquisitionFolder(state), measured, failed or ())
+        choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
+        told = acquisition.tell(AcquisitionFolder(state), measured, failed or (), choice=choice)
+        events.written.append(write_acquisition_page(AcquisitionFolder(state)))
         events.said(_status_lines(told), _status_record(told, "told"))
 
 

@@ -21,6 +21,7 @@ from ctuq.preprocessing import preprocess
 from ctuq.region_mask import region_mask
 from ctuq.scan import Scan
 from ctuq.scan_model import ReconstructingModel
+from ctuq.source_choice import SourceChoice
 from ctuq.stage_watch import OnStep
 from design import AnglePlanner, PlannerSettings, PlannerState, Suggestion
 from operators import Geometry, ImageGrid
@@ -76,7 +77,7 @@ def start(
         InputError: the scan or the request is wrong, or there is an acquisition already.
     """
     scan = pilot.every(config.scan.angle_step)
-    every_view = config.scan.model_copy(update={"angle_step": 1, "row": None})
+    every_view = config.scan.model_copy(update={"angle_step": 1})
     # The axis is settled now, for all views to come; the rest is done to all of them whenever there are more.
     instrument = preprocess(scan, config.preprocessing).geometry
     settled = dataclasses.replace(config.preprocessing, centre="file")
@@ -90,14 +91,16 @@ def start(
         seed=seed,
     )
     empty = AcquisitionState(PlannerState(candidate_ids=considered.ids))
-    planner = _planner(folder, settings, empty, None)
-    _ingest(planner, MeasuredViews(_array(scan.geometry.angles_rad), scan.sinogram.double().numpy()))
+    planner = _planner(folder, settings, empty)
+    _ingest(planner, MeasuredViews.of(scan))
     state = dataclasses.replace(empty, planner=planner.state)
     folder.create(settings, state, force=force)
     return state
 
 
-def suggest(folder: AcquisitionFolder, n_views: int, *, more: bool, on_step: OnStep) -> Suggestions:
+def suggest(
+    folder: AcquisitionFolder, n_views: int, *, more: bool, device: str = "cpu", on_step: OnStep
+) -> Suggestions:
     """The next views, written to the folder before anybody hears of them.
 
     What is still open is suggested again, so that nothing is lost if the command was killed before it was heard.
@@ -106,6 +109,7 @@ def suggest(folder: AcquisitionFolder, n_views: int, *, more: bool, on_step: OnS
         folder: of the acquisition.
         n_views: how many.
         more: suggest further views although some are open, as if those had been measured.
+        device: torch device of a reconstruction.
         on_step: called as (stage, done, total, {name: value}).
 
     Raises:
@@ -116,13 +120,13 @@ def suggest(folder: AcquisitionFolder, n_views: int, *, more: bool, on_step: OnS
         if state.planner.open and not more:
             points = [_point(suggestion) for suggestion in state.planner.open]
             return Suggestions(points, repeated=True, stopped=state.stopped)
-        planner = _planner(folder, settings, state, on_step)
-        points = planner.suggest(n_views)
+        planner = _planner(folder, settings, state, device=device, on_step=on_step)
+        points = planner.suggest(
+            n_views, on_step=lambda done, std: on_step("choose", done, n_views, {"deviation": std})
+        )
         now, promised = planner.region_std(), planner.promised_std()
         n_measured = len(planner.state.measured)
-        stopped = None
-        if len(points) < n_views:
-            stopped = planner.stop_reason() or f"no more than {len(points)} views are allowed or needed"
+        stopped = planner.held_back
         promises = dict(state.promised or {})
         point = CurvePoint(n_measured, now, promises.get(str(n_measured)))
         curve = (*(old for old in state.curve if old.n_views != n_measured), point)
@@ -131,22 +135,25 @@ def suggest(folder: AcquisitionFolder, n_views: int, *, more: bool, on_step: OnS
     return Suggestions(points, repeated=False, stopped=stopped, region_std=now, promised_std=promised)
 
 
-def tell(folder: AcquisitionFolder, measured: Path | None, failed_deg: Sequence[float]) -> AcquisitionState:
+def tell(
+    folder: AcquisitionFolder, measured: Path | None, failed_deg: Sequence[float], *, choice: SourceChoice
+) -> AcquisitionState:
     """Take in what was measured, and what could not be; both or neither.
 
     Args:
         folder: of the acquisition.
-        measured: see `read_views`.
+        measured: see `read_views`; of a file with several detector rows the pilots' one is read.
         failed_deg: angles of suggestions that failed.
+        choice: what a scan's file does not say, or says wrongly.
 
     Raises:
         InputError: a file that is wrong, or an angle that nobody waits for.
     """
     with folder.locked():
         settings, state = folder.read()
-        planner = _planner(folder, settings, state, None)
+        planner = _planner(folder, settings, state)
         if measured is not None:
-            _ingest(planner, read_views(measured, settings.instrument))
+            _ingest(planner, read_views(measured, settings.instrument, row=settings.config.scan.row, choice=choice))
         if failed_deg:
             planner.register_failures([{"_id": _waited_for(planner.state, angle)} for angle in failed_deg])
         state = dataclasses.replace(state, planner=planner.state, stopped=None)
@@ -155,26 +162,33 @@ def tell(folder: AcquisitionFolder, measured: Path | None, failed_deg: Sequence[
 
 
 def _planner(
-    folder: AcquisitionFolder, settings: AcquisitionSettings, state: AcquisitionState, on_step: OnStep | None
+    folder: AcquisitionFolder,
+    settings: AcquisitionSettings,
+    state: AcquisitionState,
+    *,
+    device: str = "cpu",
+    on_step: OnStep | None = None,
 ) -> AnglePlanner:
     config, instrument = settings.config, settings.instrument
     geometry = _on_grid(instrument, config)
     model = ReconstructingModel(
-        instrument, config, name=settings.name, seed=settings.seed, cache=folder.belief, on_step=on_step
+        instrument, config, name=settings.name, seed=settings.seed, device=device, cache=folder.belief, on_step=on_step
     )
-    return AnglePlanner.from_checkpoint(
-        state.planner,
-        candidates_of(geometry, geometry.angles_rad),
-        model,
-        selection_of(settings.criterion, config.design),
-        region=None if settings.roi is None else region_mask(settings.roi, geometry.grid),
-        settings=PlannerSettings(
-            refit_every=config.design.refit_every,
-            retries=config.design.retries,
-            endless=config.design.endless,
-            projection_width=instrument.n_detectors,
-        ),
+    candidates = candidates_of(geometry, geometry.angles_rad)
+    selection = selection_of(settings.criterion, config.design)
+    region = None if settings.roi is None else region_mask(settings.roi, geometry.grid)
+    instrument_settings = PlannerSettings(
+        refit_every=config.design.refit_every,
+        retries=config.design.retries,
+        endless=config.design.endless,
+        projection_width=instrument.n_detectors,
     )
+    try:
+        return AnglePlanner.from_checkpoint(
+            state.planner, candidates, model, selection, region=region, settings=instrument_settings
+        )
+    except ValueError as error:
+        raise InputError(f"{folder.path}: {error} Restore the folder from a copy, or start anew") from error
 
 
 def _on_grid(instrument: Geometry, config: Config) -> Geometry:
@@ -184,10 +198,14 @@ def _on_grid(instrument: Geometry, config: Config) -> Geometry:
 
 def _ingest(planner: AnglePlanner, views: MeasuredViews) -> None:
     points = []
-    for angle_rad, projection in zip(views.angles_rad.tolist(), views.sinogram.tolist(), strict=True):
+    n_views = len(views.angles_rad)
+    variances = [None] * n_views if views.noise_variance is None else views.noise_variance.tolist()
+    for angle_rad, projection, variance in zip(
+        views.angles_rad.tolist(), views.sinogram.tolist(), variances, strict=True
+    ):
         degrees = math.degrees(angle_rad)
         waited_for = _nearest_open(planner.state, degrees)
-        point = {"angle_deg": degrees, "projection": projection}
+        point = {"angle_deg": degrees, "projection": projection, "noise_variance": variance}
         points.append(point if waited_for is None else {**point, "_id": waited_for.id})
     try:
         planner.ingest(points)
@@ -216,7 +234,3 @@ def _nearest_open(state: PlannerState, degrees: float) -> Suggestion | None:
 
 def _point(suggestion: Suggestion) -> dict[str, Any]:
     return {"_id": suggestion.id, "angle_deg": math.degrees(suggestion.angle_rad), "score": suggestion.score}
-
-
-def _array(angles_rad: Sequence[float]) -> Any:
-    return torch.tensor(angles_rad, dtype=torch.float64).numpy()

@@ -3,6 +3,7 @@
 settings.json   what does not change: instrument, candidates, criterion, configuration, seed
 state.json      what the planner remembers, and the deviation's curve; replaced by every step
 belief.npz      the last belief, so that the next command need not reconstruct; it may be deleted
+acquisition.html  the state as a page; written after every step, and it may be deleted
 lock            held by the command at work; the system lets go of it however the command ends
 """
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ctuq.reconstruction import Provenance
+from ctuq.verdict import Verdict
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AnglePlan:
@@ -23,8 +26,12 @@ class AnglePlan:
         candidates_rad: (m,) float64, all views that were considered.
         candidate_scores: (m,) float64, what each promised before any was chosen.
         measured_rad: (k,) float64, the views behind the reconstruction.
-        scan_name: of what.
-        notes: why there are fewer views than asked for, and how far to trust the plan.
+        provenance: of the reconstruction that it was made from.
+        verdict: on that reconstruction's error bars.
+        region_pixels: how many pixels' deviation counts; None: the whole image's.
+        seed: of the plan's random draws.
+        command: the ctuq command that repeats it; empty for one made from Python.
+        notes: why there are fewer views than asked for, and what to do about it.
     """
 
     angles_rad: Tensor
@@ -36,8 +43,17 @@ class AnglePlan:
     candidates_rad: Tensor
     candidate_scores: Tensor
     measured_rad: Tensor
-    scan_name: str
+    provenance: Provenance
+    verdict: Verdict
+    region_pixels: int | None = None
+    seed: int = 0
+    command: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def scan_name(self) -> str:
+        """Of what."""
+        return self.provenance.scan_name
 
     @property
     def promised_fall(self) -> Tensor:
@@ -72,3 +88,16 @@ class AnglePlan:
         from ctuq.plan_figures import write_plan_picture  # noqa: PLC0415  that module imports this one, and matplotlib
 
         return write_plan_picture(self, Path(path))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the HTML page of the plan, which needs no network, in place of an older one.
+
+        Returns:
+            The path that was written.
+
+        Raises:
+            InputError: its folder is missing or read-only.
+        """
+        from ctuq.plan_page import write_plan_page  # noqa: PLC0415  that module imports this one, and plotly
+
+        return write_plan_page(self, Path(path))

@@ -141,7 +141,7 @@ def look(asked: tuple[Path, SourceChoice]) -> Iterator[int | Contents]:
             return
         files = tuple(sorted({file for header in headers.values() for file in header.files}))
         stamps = {file: stamp(file) for file in files}  # before they are read
-        entries = tuple(_entry(path, name, header) for name, header in headers.items())
+        entries = tuple(entry_of(path, name, header) for name, header in headers.items())
         alone = entries[0].problem if len(entries) == 1 else ""
         yield Contents((yield from _sha256_of(files)), () if alone else entries, alone, stamps)
     except OSError as error:
@@ -159,7 +159,8 @@ def _headers(path: Path, choice: SourceChoice) -> dict[str, ScanHeader]:
     return {name: inspect(path, replace(choice, entry=name)) for name in header.entries}
 
 
-def _entry(path: Path, name: str, header: ScanHeader) -> Entry:
+def entry_of(path: Path, name: str, header: ScanHeader) -> Entry:
+    """What the batch asks of a measurement, from its header."""
     if header.problems:
         which = f", entry {name}," if name else ""
         problems = [f"{path}{which} cannot be read as a scan:", *(f"- {problem}" for problem in header.problems)]

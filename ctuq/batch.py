@@ -216,11 +216,13 @@ def _work_through(
     request: BatchRequest, files: Sequence[Path], folder: BatchFolder, run: RunLock, work: Work, perform: Perform
 ) -> None:
     todo, largest = _planned(request, files, folder.manifest, run, folder.events, perform)
-    folder.begin()
+    n_workers = request.workers or _as_many_as_fit(largest, max(len(todo), 1))
+    # How many workers a Dask cluster has, nobody can say before it works.
+    known = (0.0, 1) if request.dask else (largest.seconds, min(n_workers, max(len(todo), 1)))
+    folder.begin(*known)
     if not todo:
         return
     _require_room(request.out, sum(map(len, todo)), largest)
-    n_workers = request.workers or _as_many_as_fit(largest, len(todo))
     config = request.wishes.config.as_json()
     Scheduler(
         folder.manifest,

@@ -15,7 +15,18 @@ from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.options import AnglesPath, ConfigFile, DarksPath, DataPath, Debug, Entry, FlatsPath, Json, Overrides
+from ctuq.options import (
+    AnglesPath,
+    ConfigFile,
+    DarksPath,
+    DataPath,
+    Debug,
+    Entry,
+    FlatsPath,
+    Json,
+    Overrides,
+    parse_rows,
+)
 from ctuq.outcome import FAILED, INTERRUPTED, outcome
 from ctuq.source_choice import SourceChoice
 
@@ -88,7 +99,7 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
                 config=settings,
                 seed=seed,
                 choice=SourceChoice(entry=entry, data=data, angles=_absolute(angles), flats=flats, darks=darks),
-                rows=_parse_rows(rows),
+                rows=parse_rows(rows),
                 row_block=row_block,
                 shard=_parse_shard(shard),
                 retry_failed=retry_failed,
@@ -118,15 +129,6 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
 def _absolute(angles: str | None) -> str | None:
     """Of a file of angles, as workers may have another working folder; a path inside the scans stays."""
     return angles if angles is None or not Path(angles).is_file() else str(Path(angles).resolve())
-
-
-def _parse_rows(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+):(\d+)", text)
-    if found is None or int(found[1]) >= int(found[2]):
-        raise InputError(f"expected --rows A:B with A below B, got {text}: 10:20 is rows 10 to 19")
-    return int(found[1]), int(found[2])
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -35,10 +35,16 @@ class BatchFolder:
         self._counts = Counter[str]()
         self._counted = self._paged = self._began = time.monotonic()
         self._page_took = 0.0
+        self._expected_s, self._n_workers = 0.0, 1
 
-    def begin(self) -> None:
-        """The manifest knows what this run wants."""
-        self._began = time.monotonic()
+    def begin(self, slice_s: float = 0.0, n_workers: int = 1) -> None:
+        """The manifest knows what this run wants.
+
+        Args:
+            slice_s: what a slice should take; 0 where nobody can say.
+            n_workers: that work at once, as far as is known.
+        """
+        self._began, self._expected_s, self._n_workers = time.monotonic(), slice_s, n_workers
         self._tell(recount=True)
 
     def settled(self, scan: str, results: Sequence[SliceResult]) -> None:
@@ -79,9 +85,11 @@ class BatchFolder:
             self._counts, self._counted = Counter(self.manifest.counts(wanted=True)), time.monotonic()
         settled, total = self._counts["done"] + self._counts["failed"], self._counts.total()
         info: dict[str, float] = {"failed": self._counts["failed"]}
-        if self.made:
-            seconds = (time.monotonic() - self._began) / self.made * (total - settled)
-            info["minutes_left"] = seconds / 60
+        # While the first slices are not all in, their number says less of the pace than their size does.
+        timed = self.made if self.made >= self._n_workers else 0
+        each_s = (time.monotonic() - self._began) / timed if timed else self._expected_s / self._n_workers
+        if each_s:
+            info |= {"minutes_left": each_s * (total - settled) / 60, "slices_timed": timed}
         self.events.step("batch", min(settled, total), total, info)
 
     def _write_volume(self, scan: str) -> None:

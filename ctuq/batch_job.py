@@ -101,7 +101,7 @@ class SliceResult:
         chi_square: of the held-out rays, per ray.
         coverage_95: share of the held-out rays inside their 95 % interval.
         calibrated: the verdict on the error bars.
-        thumbnail: small PNG of the image.
+        thumbnail: small picture (WebP) of the image.
     """
 
     row: int

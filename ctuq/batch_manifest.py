@@ -195,7 +195,7 @@ class Manifest:
         return [_record(row) for row in found]
 
     def thumbnail(self, scan: str) -> bytes:
-        """A small PNG of the scan's middle row, or of that done slice which is nearest; empty where there is none."""
+        """A small WebP of the scan's middle row, or of that done slice which is nearest; empty where there is none."""
         found = self._db.execute(
             "SELECT thumbnail FROM slices WHERE scan = ? AND state = 'done' "
             "ORDER BY abs(row - n_rows / 2), row LIMIT 1",

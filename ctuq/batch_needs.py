@@ -24,16 +24,19 @@ class Needs:
         memory_bytes: of a worker, with the block in memory.
         disk_bytes: of a slice's files, at most.
         rows: of a block.
+        seconds: of a slice, roughly; 0 where that cannot be told.
     """
 
     memory_bytes: int
     disk_bytes: int
     rows: int
+    seconds: float
 
 
 def needs(entries: Iterable[Entry], wishes: Wishes) -> Needs:
     """What the largest slice of these takes, from shapes alone; zeros where none can be told."""
     memory = disk = 0
+    seconds = 0.0
     blocks: dict[tuple[int, int], tuple[int, int]] = {}  # rows and bytes by shape
     for entry in entries:
         if not entry.problem:
@@ -47,9 +50,9 @@ def needs(entries: Iterable[Entry], wishes: Wishes) -> Needs:
             cost = estimate(stand_in, wishes.config)
         except (InputError, ValueError, ZeroDivisionError):  # its slices will say what is wrong with them
             continue
-        memory = max(memory, cost.memory_bytes + held)
+        memory, seconds = max(memory, cost.memory_bytes + held), max(seconds, cost.seconds)
         config = wishes.config
         size = config.grid.size or n_detectors // (config.scan.detector_bin or 1)
         # Image, deviation, its error and samples in float32; rays and their covariances; picture and report.
         disk = max(disk, 4 * size**2 * (3 + config.posterior.kept_samples) + 28 * cost.n_rays + 9_000_000)
-    return Needs(memory, disk, max((rows for rows, _ in blocks.values()), default=1))
+    return Needs(memory, disk, max((rows for rows, _ in blocks.values()), default=1), seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,9 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ctuq.batch_manifest import Manifest, Record
+from ctuq.page import streamed_page
 from ctuq.verdict import RULE
 from ctuq.whole_file import remove_parts, written_whole
 
@@ -26,6 +26,7 @@ class ScanLine:
         name: of its results.
         source: file it was read from, and entry.
         page: its report, or empty.
+        picture: or empty.
         result: its result file, or empty.
         state: of the whole scan: the least finished of its slices, or failed.
         progress: slices by state, in words; empty for a scan of one slice.
@@ -34,12 +35,13 @@ class ScanLine:
         calibrated: share of the finished slices whose error bars are to be believed; None where there is no result.
         seconds: of all slices.
         reason: why the first failed one did.
-        thumbnail: PNG in base64, or empty.
+        thumbnail: WebP in base64, or empty.
     """
 
     name: str
     source: str
     page: str
+    picture: str
     result: str
     state: str
     progress: str
@@ -66,26 +68,27 @@ def write_batch_page(manifest: Manifest) -> Path:
         Its path.
     """
     path = manifest.folder / "index.html"
-    environment = Environment(
-        loader=PackageLoader("ctuq"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     with manifest.exclusive():
         remove_parts([path])
         with written_whole(path, force=True) as part:
             # A line at a time: thousands of scans with their thumbnails are never in memory together.
-            environment.get_template("batch.html.j2").stream(
-                title=manifest.folder.resolve().name,
-                when=datetime.now(UTC),
-                counts=manifest.counts(),
-                rule=RULE,
-                lines=scan_lines(manifest),
+            streamed_page(
+                "batch.html.j2",
+                scripts=("batch.js",),
+                content={
+                    "title": manifest.folder.resolve().name,
+                    "when": datetime.now(UTC),
+                    "counts": manifest.counts(),
+                    "rule": RULE,
+                    "lines": scan_lines(manifest),
+                },
             ).dump(str(part), encoding="utf-8")
     return path
 
 
 def scan_lines(manifest: Manifest) -> Iterator[ScanLine]:
-    """The scans of a manifest, by name."""
-    for name in manifest.scans():
+    """The scans of a manifest, by name: scan_9 before scan_10."""
+    for name in sorted(manifest.scans(), key=_natural):
         yield _line(name, manifest.records(name), manifest)
 
 
@@ -94,10 +97,12 @@ def _line(name: str, records: list[Record], manifest: Manifest) -> ScanLine:
     failed = [record for record in records if record.state == "failed"]
     counts = Counter(record.state for record in records)
     first = records[0].slice
+    shown = any(record.slice.shown for record in done)
     return ScanLine(
         name=name,
         source=f"{first.source}{f' ({first.entry})' if first.entry else ''}",
-        page=f"{name}.html" if any(record.slice.shown for record in done) else "",
+        page=f"{name}.html" if shown else "",
+        picture=f"{name}.png" if shown else "",
         result=f"{name}.h5" if (manifest.folder / f"{name}.h5").is_file() else "",
         state=next((state for state in ("running", "pending", "failed") if counts[state]), "done"),
         progress=", ".join(f"{count} {state}" for state, count in sorted(counts.items())) if len(records) > 1 else "",
@@ -108,6 +113,11 @@ def _line(name: str, records: list[Record], manifest: Manifest) -> ScanLine:
         reason=failed[0].reason if failed else "",
         thumbnail=base64.b64encode(manifest.thumbnail(name)).decode(),
     )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def _median(values: Iterable[float | None]) -> float | None:

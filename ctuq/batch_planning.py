@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ctuq.source_choice import SourceChoice
 from ctuq.stage_watch import OnStep
 from ctuq.worker_process import Answer, Call
 
+_TELL_S = 1.0
 _LOOK_S = 60.0  # for headers, and for every stretch of content, from a slow disk
 
 
@@ -91,29 +92,43 @@ def look_at(
         n_workers: processes, at most.
         again: whether to look again at files that had a problem.
         perform: does a call.
-        on_step: told how many are done.
+        on_step: told how many are done, and how much was read for it.
     """
     known = {path: manifest.files.known(path, choice) for path in files}
     found = {path: seen for path, seen in known.items() if seen and not (again and seen.flawed)}
     new = {path: stamp(path) for path in files if path not in found}
-    on_step("look", len(found), len(files), {})
+    bytes_read: dict[Path, int] = {}
+
+    def tell() -> None:
+        on_step(
+            "look", len(found), len(files), {"gigabytes_read": sum(bytes_read.copy().values()) / 1e9} if new else {}
+        )
+
+    def call_for(path: Path) -> Call:
+        def on_item(item: int | Contents) -> None:
+            if isinstance(item, int):
+                bytes_read[path] = item
+
+        return Call(work=look, argument=(path, choice), lifeline=run.path, time_limit_s=_LOOK_S, on_item=on_item)
+
+    tell()
     with ThreadPoolExecutor(max(1, min(n_workers, len(new)))) as executor:
         try:
-            futures = {executor.submit(perform, _look_call(path, choice, run.path)): path for path in new}
-            for future in as_completed(futures):
-                path = futures[future]
-                found[path] = _contents(path, future)
-                manifest.files.remember(path, choice, found[path], new[path])
-                on_step("look", len(found), len(files), {})
+            futures = {executor.submit(perform, call_for(path)): path for path in new}
+            while futures:
+                finished, _ = wait(futures, timeout=_TELL_S, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    path = futures.pop(future)
+                    found[path] = _contents(path, future)
+                    manifest.files.remember(path, choice, found[path], new[path])
+                    tell()
+                if not finished:
+                    tell()
         except BaseException:
             run.stop()
             executor.shutdown(wait=False, cancel_futures=True)
             raise
     return {path: found[path] for path in files}
-
-
-def _look_call(path: Path, choice: SourceChoice, lifeline: Path) -> Call:
-    return Call(work=look, argument=(path, choice), lifeline=lifeline, time_limit_s=_LOOK_S)
 
 
 def _contents(path: Path, future: Future[Answer]) -> Contents:

@@ -77,12 +77,12 @@ def _write(found: Reconstruction, outputs: tuple[Path, ...]) -> None:
 
 
 def thumbnail(found: Reconstruction) -> bytes:
-    """The image as a PNG of at most 64 pixels a side; every n-th pixel of larger ones."""
+    """The image as WebP of at most 64 pixels a side, 2 kB at most; every n-th pixel of larger ones."""
     image = found.image.numpy()
     step = -(-max(image.shape) // _THUMBNAIL)
     low, high = image_limits(image)
     buffer = io.BytesIO()
     matplotlib.image.imsave(
-        buffer, np.ascontiguousarray(image[::step, ::step]), vmin=low, vmax=high, cmap=IMAGE_COLOURS, format="png"
+        buffer, np.ascontiguousarray(image[::step, ::step]), vmin=low, vmax=high, cmap=IMAGE_COLOURS, format="webp"
     )
     return buffer.getvalue()

@@ -9,17 +9,24 @@ from pathlib import Path
 import torch
 
 from ctuq.beam import Beam
-from ctuq.config import load_config
+from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.hdf5 import require_survivable
 from ctuq.preparation import estimate, prepare
 from ctuq.preprocessing import require_possible
+from ctuq.progress import duration
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect
 from ctuq.scan_header import ScanHeader
 from ctuq.source_choice import SourceChoice
+from dip.holdout import FEWEST_WHOLE_VIEWS
+from operators import Geometry
 
 _FOUND_AS_IT_IS = SourceChoice()
+_WEAK = (
+    f"with fewer than {FEWEST_WHOLE_VIEWS} views single rays judge the error bars, a weaker test than whole views: it "
+    "does not show errors that all rays of a view share"
+)
 
 
 @dataclass(frozen=True)
@@ -87,14 +94,31 @@ def check_scan(
             stand_in = Scan(zeros, geometry, torch.ones_like(zeros) if stated else None, header.name)
             require_possible(settings.preprocessing, geometry.n_detectors)
             cost = estimate(stand_in, settings)
-            prepare(stand_in, settings)
+            prepared = prepare(stand_in, settings).geometry
         except InputError as error:
             return Findings(facts, header.notes, (*problems, str(error)))
-        facts["rays"] = f"{cost.n_rays:,} of one row, against {cost.n_weights:,} weights"
+        facts["image"] = (
+            f"{prepared.grid.shape[1]} × {prepared.grid.shape[0]} pixels of {prepared.grid.pixel_mm:.4g} mm"
+        )
+        facts["rays"] = f"{_rays(prepared, geometry, settings)}, against {cost.n_weights:,} weights"
         facts["memory"] = f"about {cost.memory_bytes / 1e9:.1f} GB"
-        facts["time"] = f"about {cost.seconds:.0f} s"
+        facts["time"] = f"about {duration(cost.seconds)}{' a row' if rows > 1 else ''}, on two cores"
         problems += cost.problems
+        if prepared.n_angles < FEWEST_WHOLE_VIEWS:
+            return Findings(facts, (*header.notes, _WEAK), tuple(problems))
     return Findings(facts, header.notes, tuple(problems))
+
+
+def _rays(prepared: Geometry, stored: Geometry, settings: Config) -> str:
+    """What is left of the scan's views and detector pixels, in words."""
+    views, columns = f"{prepared.n_angles} views", f"{prepared.n_detectors} detector pixels"
+    if prepared.n_angles < stored.n_angles:
+        views = f"{prepared.n_angles} of {stored.n_angles} views (scan.angle_step={settings.scan.angle_step})"
+    if prepared.n_detectors < stored.n_detectors:
+        factor = stored.n_detectors // prepared.n_detectors
+        why = f"scan.detector_bin={factor}" + ("" if settings.scan.detector_bin else ", by grid.size")
+        columns = f"{prepared.n_detectors} of {stored.n_detectors} detector pixels ({why})"
+    return f"{prepared.n_angles * prepared.n_detectors:,} of one row: {views} × {columns}"
 
 
 def _facts(header: ScanHeader) -> dict[str, str]:

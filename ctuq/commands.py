@@ -11,7 +11,7 @@ from ctuq.batch_command import batch
 from ctuq.check import check_scan
 from ctuq.doctor import diagnose
 from ctuq.errors import InputError
-from ctuq.jobs import Request, demo_to_files, reconstruct_to_files, repeating_command
+from ctuq.jobs import demo_to_files
 from ctuq.options import (
     AnglesPath,
     ConfigFile,
@@ -20,6 +20,7 @@ from ctuq.options import (
     DataPath,
     Debug,
     Device,
+    DeviceOption,
     Entry,
     FlatsPath,
     Force,
@@ -29,6 +30,7 @@ from ctuq.options import (
 )
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
+from ctuq.reconstruct_command import reconstruct
 from ctuq.replay import STRATEGIES, ReplaySettings
 from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
@@ -45,6 +47,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(acquire_commands.app)
+app.command(epilog="Example: ctuq reconstruct scan.h5 --out result.h5 --set grid.size=128 --set scan.angle_step=8")(
+    reconstruct
+)
 app.command(epilog="Example: ctuq simulate --out scan.h5 --phantom rectangles --photons 1000")(simulate)
 app.command(epilog="Example: ctuq batch scans/ --out results --workers 2 --set grid.size=128")(batch)
 
@@ -101,49 +106,6 @@ def check(  # noqa: PLR0913, PLR0917  one argument an option
             raise typer.Exit(InputError.exit_code)
 
 
-@app.command(epilog="Example: ctuq reconstruct scan.h5 --out result.h5 --set grid.size=128 --set scan.angle_step=8")
-def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
-    scan: ScanFile,
-    out: Annotated[
-        Path, typer.Option(metavar="R.h5", help="Result file (NeXus, 1/mm and mm); .png and .html go beside it.")
-    ],
-    config: ConfigFile = None,
-    overrides: Overrides = None,
-    row: Annotated[int | None, typer.Option(min=0, help="Detector row, from 0.", show_default="the middle one")] = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where to compute; cuda is refused so far.")] = Device.AUTO,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write the result file only.")] = False,
-    force: Force = False,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Reconstruct one slice with error bars in 1/mm, and say whether to believe them."""
-    chosen = tuple(overrides or ())
-    choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
-    command = repeating_command(
-        scan, choice=choice, config=config, overrides=chosen, row=row, seed=seed, device=device.value
-    )
-    request = Request(
-        scan=scan,
-        choice=choice,
-        out=out,
-        config=config,
-        overrides=chosen if row is None else (*chosen, f"scan.row={row}"),
-        seed=seed,
-        device=device.value,
-        with_report=not no_report,
-        force=force,
-        command=command,
-    )
-    with outcome(as_json=json, debug=debug) as events:
-        reconstruct_to_files(request, events)
-
-
 @app.command(epilog="Example: ctuq plan scan.h5 --candidates 180 -n 10 --out angles.npy --set grid.size=128")
 def plan(  # noqa: PLR0913, PLR0917  one argument an option
     source: Annotated[
@@ -160,7 +122,8 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     out: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Angles in degrees: .npy, .csv, .json or .h5; a .png goes beside. Repeatable."
+            metavar="FILE",
+            help="Angles in degrees: .npy, .csv, .json or .h5; a .png and an .html go beside. Repeatable.",
         ),
     ] = None,
     entry: Entry = None,
@@ -171,6 +134,10 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")] = 0,
+    keep_reconstruction: Annotated[
+        Path | None, typer.Option(metavar="R.h5", help="Keep the reconstruction of a scan, which takes the time.")
+    ] = None,
+    device: DeviceOption = Device.AUTO,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -188,6 +155,8 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
         overrides=tuple(overrides or ()),
         seed=seed,
         force=force,
+        keep=keep_reconstruction,
+        device=device.value,
     )
     with outcome(as_json=json, debug=debug) as events:
         plan_to_files(request, events)
@@ -215,6 +184,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
     config: ConfigFile = None,
     overrides: Overrides = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    device: DeviceOption = Device.AUTO,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -241,6 +211,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
             config=config,
             overrides=tuple(overrides or ()),
             seed=seed,
+            device=device.value,
             force=force,
         )
         replay_to_files(request, events)

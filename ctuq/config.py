@@ -52,7 +52,8 @@ class DesignConfig(_Section):
     `n_draws`: of the posterior behind a plan, beyond `exact_pixels` pixels; `refit_every`: new views after which
     `ctuq acquire` reconstructs anew; `retries`: how often it suggests a failed view again; `forbidden_deg`: wedges from
     start to stop that no view may lie in; `min_separation_deg`: between any two views; `max_views`, `target_std` (of
-    the region, 1/mm), `min_score`: when to stop, None for never; `endless`: whether the motor turns past 360 degrees.
+    the region, 1/mm), `min_score`: when to stop, None for never; `endless`: whether the motor turns past 360 degrees;
+    `turning_cost`: of a degree, in exposures of one view: scores are per exposure, turning there included.
     """
 
     n_draws: int = Field(default=1000, ge=2)
@@ -65,10 +66,26 @@ class DesignConfig(_Section):
     target_std: float | None = Field(default=None, gt=0)
     min_score: float | None = Field(default=None, gt=0)
     endless: bool = True
+    turning_cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class Config(_Section):
-    """Everything that decides a reconstruction, or a plan, besides the scan and the seed."""
+    """Everything that decides a reconstruction, or a plan, besides the scan and the seed.
+
+    configs/default.yaml says what every key means, in which unit, and its default.
+
+    Args:
+        grid: the image: pixels and their size.
+        scan: which part of the scan is used.
+        preprocessing: what is done to the rays before.
+        network: the U-Net that makes the image.
+        fit: how it is trained.
+        prior: which images the linearised network holds for possible.
+        evidence: how the variances are learned.
+        posterior: how the error bars are computed.
+        holdout: what is kept from the fit.
+        design: which view to measure next.
+    """
 
     grid: GridConfig = GridConfig()
     scan: ScanConfig = ScanConfig()

@@ -12,8 +12,10 @@ from typing import Protocol
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
+from ctuq.progress import Progress, Stretch
 from ctuq.reconstruction import Reconstruction
 from ctuq.summary import summarise, summary_lines
 
@@ -52,29 +54,47 @@ class TerminalEvents:
     def __init__(self) -> None:
         self.written: list[Path] = []
         self._console = Console(stderr=True, highlight=False)
-        self._bars = Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            TaskProgressColumn(),
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[share]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[info]}", markup=False),
+            TextColumn("{task.fields[rest]}", markup=False),
             console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._lines = _StageLines(self._console)
+        self._progress = Progress()
+        self._told: dict[str, float] = {}
 
     def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
         """Move the stage's bar."""
-        text = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in info.items())
+        stretch = self._progress.step(stage, done, total, info)
         if not self._console.is_terminal:
-            self._lines.step(stage, done, total, text)
+            self._tell(stage, stretch)
             return
-        if not text and stage in self._tasks:
-            text = self._bars.tasks[self._tasks[stage]].fields["info"]
         if stage not in self._tasks:
             self._bars.start()
-            self._tasks[stage] = self._bars.add_task(stage, total=total, info="")
-        self._bars.update(self._tasks[stage], completed=done, total=total, info=text)
+            self._tasks[stage] = self._bars.add_task(stretch.name, total=total, share="", rest="")
+        elif not done:
+            self._bars.reset(self._tasks[stage])
+        self._bars.update(
+            self._tasks[stage],
+            description=stretch.name,
+            completed=done,
+            total=total,
+            share=stretch.share,
+            rest=stretch.rest,
+        )
+
+    def _tell(self, stage: str, stretch: Stretch) -> None:
+        """For logs: a line when a stage begins, one every ten seconds, one when it ends."""
+        since = stretch.seconds - self._told.get(stage, -math.inf)
+        if 0 < stretch.done < stretch.total and since <= _SECONDS_BETWEEN_LINES:
+            return
+        self._told[stage] = stretch.seconds
+        far = f"{stretch.share}, {stretch.seconds:.0f} s" if stretch.done or stretch.counted else ""
+        text = ", ".join(part for part in (far, stretch.rest) if part)
+        self._console.print(f"{stretch.name}: {text}" if text else stretch.name, markup=False, soft_wrap=True)
 
     def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:  # noqa: ARG002  for programs
         """Print the lines."""
@@ -100,24 +120,6 @@ class TerminalEvents:
         """Leave the bars as they stand."""
         if self._tasks:  # bars that never began would leave an empty line
             self._bars.stop()
-
-
-class _StageLines:
-    """For logs: a line when a stage begins, one every ten seconds, one when it ends."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._began: dict[str, float] = {}
-        self._last: dict[str, float] = {}
-
-    def step(self, stage: str, done: int, total: int, text: str) -> None:
-        now = time.monotonic()
-        first = stage not in self._began or not done  # stages of one reconstruction come again in the next
-        began = self._began[stage] = now if first else self._began[stage]
-        if first or done == total or now - self._last[stage] > _SECONDS_BETWEEN_LINES:
-            self._last[stage] = now
-            line = f"{stage}: {done} of {total}, {now - began:.0f} s{', ' if text else ''}{text}" if done else stage
-            self._console.print(line, markup=False, soft_wrap=True)
 
 
 class JsonEvents:

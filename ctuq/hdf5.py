@@ -103,6 +103,11 @@ def _why_not_opened(path: Path, reason: str) -> str:
     return f"{path}: expected a readable HDF5 file, got: {reason}. Check its permissions, or copy it again"
 
 
+def is_result(file: Any) -> bool:
+    """Whether an open file is a result of `ctuq reconstruct` rather than a scan."""
+    return isinstance(file.get("entry/reconstruction"), h5py.Group)
+
+
 def text_of(value: Any) -> str:
     """An attribute or a dataset of text, whether it is bytes, a string, an array of one, or not there (empty)."""
     if isinstance(value, h5py.Dataset):

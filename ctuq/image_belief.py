@@ -30,7 +30,7 @@ def image_belief(
     """
     if reconstruction.rays is None:
         raise InputError("expected a reconstruction that knows its rays, got one without: reconstruct the scan again")
-    noise = reconstruction.rays.noise.typical()
+    noise = reconstruction.rays.noise_of_a_view
     posterior = reconstruction.posterior
     if posterior is not None:
         return ImageBelief(_covariance(posterior, settings, generator, on_step), noise)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ctuq.config import load_config
+from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
+from ctuq.scan import Scan
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 DEMO_OVERRIDES = ("grid.size=128", "scan.angle_step=3")
@@ -63,15 +63,21 @@ def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
     Raises:
         InputError: the request is wrong; found before anything is computed wherever that is possible.
     """
-    _require_outputs(request)
-    device = resolve_device(request.device)
+    require_outputs(request)
+    resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     scan = read_survivable_scan(request.scan, row=config.scan.row, choice=request.choice)
-    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
-    found = replace(found, provenance=replace(found.provenance, command=request.command))
+    found = reconstruct_scan(scan, config, request, events)
     _write(found, request, events)
     events.finished(found)
     return found
+
+
+def reconstruct_scan(scan: Scan, config: Config, request: Request, events: Events) -> Reconstruction:
+    """What was asked for, of one row, with the command that repeats it."""
+    device = resolve_device(request.device)
+    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
+    return replace(found, provenance=replace(found.provenance, command=request.command))
 
 
 def demo_to_files(folder: Path, *, force: bool, events: Events) -> Reconstruction:
@@ -122,20 +128,27 @@ def repeating_command(
     device: str,
 ) -> str:
     """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
-    words = ["ctuq", "reconstruct", scan.name, "--out", f"{scan.stem}-again.h5"]
-    for name, value in asdict(choice).items():
-        if value is not None:
-            is_file = Path(value).is_file() or (scan.suffix.lower() == ".toml" and name != "entry")
-            words += [f"--{name}", os.path.relpath(value, scan.parent) if is_file else value]
-    words += ["--config", os.path.relpath(config, scan.parent)] if config else []
-    words += [word for override in overrides for word in ("--set", override)]
-    words += ["--row", str(row)] if row is not None else []
-    words += ["--seed", str(seed)]
-    words += ["--device", device] if device != "auto" else []
-    return shlex.join(words)
+    return typed_command(
+        "reconstruct",
+        scan,
+        outs=[f"{scan.stem}-again.h5"],
+        choice=choice,
+        config=config,
+        overrides=overrides,
+        options=[
+            *(["--row", str(row)] if row is not None else []),
+            *("--seed", str(seed)),
+            *(["--device", device] if device != "auto" else []),
+        ],
+    )
 
 
-def _require_outputs(request: Request) -> None:
+def require_outputs(request: Request) -> None:
+    """Say now whether the files could be written.
+
+    Raises:
+        InputError: names that clash, files that exist and `force` is not given, or a folder that cannot be written to.
+    """
     if len(set(request.outputs)) < len(request.outputs):
         raise InputError(
             f"expected --out to name the result file, but {request.out.name} would also be the picture or the report; "

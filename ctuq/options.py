@@ -1,10 +1,13 @@
 """Options that several commands share."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ctuq.errors import InputError
 
 
 class Device(StrEnum):
@@ -45,6 +48,21 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, such as grid.size=128. Repeatable."),
 ]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; cuda is refused so far.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def parse_rows(text: str | None) -> tuple[int, int] | None:
+    """Detector rows A:B as (first, stop).
+
+    Raises:
+        InputError: something else, or no rows.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+):(\d+)", text)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise InputError(f"expected --rows A:B with A below B, got {text}: 10:20 is rows 10 to 19")
+    return int(found[1]), int(found[2])

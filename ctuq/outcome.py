@@ -36,7 +36,8 @@ def outcome(*, as_json: bool, debug: bool) -> Iterator[Events]:
         raise
     except KeyboardInterrupt as error:
         done = f"whole on disk: {', '.join(map(str, events.written))}" if events.written else "nothing was written"
-        message = f"interrupted: {done}; the same command starts again"
+        again = " with --force" if any(path.is_file() for path in events.written) else ""
+        message = f"interrupted: {done}; the same command{again} starts again"
         raise _ended(events, message, INTERRUPTED, debug=debug) from error
     except CtuqError as error:
         raise _ended(events, str(error), error.exit_code, debug=debug) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,11 @@ from numpy.typing import NDArray
 
 Packed = dict[str, Any]
 """What goes into the page's JSON; templates/unpack.js reads it."""
+
+
+def finite(values: Iterable[float]) -> list[float | None]:
+    """Numbers as JSON knows them, None in place of NaN and infinities."""
+    return [float(value) if math.isfinite(value) else None for value in values]
 
 
 def packed(content: bytes) -> str:

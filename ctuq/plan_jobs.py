@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.hdf5 import opened, require_survivable
+from ctuq.hdf5 import is_result, opened, require_survivable
+from ctuq.jobs import repeating_command, resolve_device
 from ctuq.plan_file import plan_record, writer
-from ctuq.planning import plan, selection_of
+from ctuq.planning import UNITS_IN_WORDS, plan, selection_of
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
 from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 
@@ -35,11 +37,13 @@ class PlanRequest:
         n_angles: views to choose.
         criterion: a key of `ctuq.planning.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
-        out: files to write, by suffix; a picture goes beside the first.
+        out: files to write, by suffix; a picture and a page go beside the first.
         config: YAML file, or None for the defaults (of a result: its own).
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
         force: whether existing files may be replaced.
+        keep: file for the reconstruction of a scan, or None.
+        device: auto, cpu or cuda.
         choice: what a scan's file does not say, or says wrongly.
     """
 
@@ -53,12 +57,44 @@ class PlanRequest:
     overrides: tuple[str, ...] = ()
     seed: int = 0
     force: bool = False
+    keep: Path | None = None
+    device: str = "auto"
     choice: SourceChoice = field(default_factory=SourceChoice)
 
     @property
     def picture(self) -> Path | None:
         """The PNG beside the first file."""
         return self.out[0].with_suffix(".png") if self.out else None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that will be written."""
+        return (*self.out, *(path for path in (self.picture, self.page, self.keep) if path is not None))
+
+    @property
+    def page(self) -> Path | None:
+        """The HTML page beside the first file."""
+        return self.out[0].with_suffix(".html") if self.out else None
+
+    @property
+    def command(self) -> str:
+        """What to type to have it again."""
+        candidates = Path(self.candidates)
+        if candidates.is_file():
+            candidates = Path(os.path.relpath(candidates, self.source.parent))
+        return typed_command(
+            "plan",
+            self.source,
+            outs=[f"{path.stem}-again{path.suffix}" for path in self.out],
+            choice=self.choice,
+            config=self.config,
+            overrides=self.overrides,
+            options=[
+                *("--candidates", str(candidates), "-n", str(self.n_angles), "--criterion", self.criterion),
+                *(["--roi", self.roi] if self.roi is not None else []),
+                *("--seed", str(self.seed)),
+            ],
+        )
 
 
 def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
@@ -69,8 +105,8 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     """
     for path in request.out:
         writer(path)
-    for path in (*request.out, *([request.picture] if request.picture else [])):
-        require_writable(path, force=request.force)
+    _require_outputs(request)
+    resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.criterion, config.design)
     candidates = read_candidates(request.candidates)
@@ -85,9 +121,18 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
         seed=request.seed,
         on_step=events.step,
     )
+    found = replace(found, command=request.command)
     _write(found, request, events)
     events.said([*plan_lines(found), *(f"  wrote     {path}" for path in events.written)], _record(found, events))
     return found
+
+
+def _require_outputs(request: PlanRequest) -> None:
+    if len({*request.outputs, request.source}) <= len(request.outputs):
+        names = ", ".join(path.name for path in request.outputs)
+        raise InputError(f"expected files that differ from each other and from the scan, got {names}: try other names")
+    for path in request.outputs:
+        require_writable(path, force=request.force)
 
 
 def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -110,7 +155,7 @@ def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.
 
 def plan_lines(found: AnglePlan) -> list[str]:
     """A small table for a terminal."""
-    unit = {"1/mm2": "1/mm²", "nat": "nats"}.get(found.unit, found.unit)
+    unit = UNITS_IN_WORDS.get(found.unit, found.unit)
     before = float(found.region_std[0])
     lines = [
         f"{found.scan_name}: {len(found.angles_rad)} views to add to {len(found.measured_rad)}, the most telling first",
@@ -124,23 +169,15 @@ def plan_lines(found: AnglePlan) -> list[str]:
     return [*lines, *(f"  warning   {note}" for note in found.notes)]
 
 
-def is_result(path: Path) -> bool:
-    """Whether a file is a result rather than a scan.
-
-    Raises:
-        InputError: it cannot be opened as HDF5.
-    """
-    if path.suffix.lower() == ".toml":
-        return False
-    with opened(path) as file:
-        return isinstance(file.get("entry/reconstruction"), h5py.Group)
-
-
 def _source(request: PlanRequest, config: Config, events: Events) -> tuple[Reconstruction, Config]:
     require_survivable(request.source)
-    if not is_result(request.source):
-        scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
-        return reconstruct(scan, config, seed=request.seed, on_step=events.step), config
+    if request.source.suffix.lower() == ".toml" or not _holds_result(request.source):
+        return _reconstructed(request, config, events), config
+    if request.keep is not None:
+        raise InputError(
+            f"expected --keep-reconstruction with a scan, got {request.source.name}, a result, which is kept already: "
+            "leave that out"
+        )
     if request.choice != SourceChoice():
         raise InputError(f"expected no part of {request.source.name} to be named, as it is a result: leave that out")
     found = read_result(request.source)
@@ -149,11 +186,41 @@ def _source(request: PlanRequest, config: Config, events: Events) -> tuple[Recon
     return found, load_config(own, overrides=request.overrides)
 
 
+def _holds_result(path: Path) -> bool:
+    with opened(path) as file:
+        return is_result(file)
+
+
+def _reconstructed(request: PlanRequest, config: Config, events: Events) -> Reconstruction:
+    """The scan's reconstruction, kept before anything is planned from it."""
+    scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
+    device = resolve_device(request.device)
+    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
+    if request.keep is not None:
+        found = replace(found, provenance=replace(found.provenance, command=_reconstruction_command(request)))
+        events.written.append(found.save(request.keep, force=request.force))
+    return found
+
+
+def _reconstruction_command(request: PlanRequest) -> str:
+    return repeating_command(
+        request.source,
+        choice=request.choice,
+        config=request.config,
+        overrides=request.overrides,
+        row=None,
+        seed=request.seed,
+        device=request.device,
+    )
+
+
 def _write(found: AnglePlan, request: PlanRequest, events: Events) -> None:
     for path in request.out:
         events.written.append(found.save(path, force=request.force))
     if request.picture is not None:
         events.written.append(found.picture(request.picture))
+    if request.page is not None:
+        events.written.append(found.report(request.page))
 
 
 def _record(found: AnglePlan, events: Events) -> dict[str, object]:

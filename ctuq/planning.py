@@ -16,6 +16,7 @@ from ctuq.errors import InputError
 from ctuq.image_belief import image_belief
 from ctuq.reconstruction import Reconstruction
 from ctuq.stage_watch import OnStep
+from ctuq.verdict import judge
 from design import (
     DIAGONAL_INFORMATION_GAIN,
     EXPECTED_SQUARED_ERROR,
@@ -24,11 +25,13 @@ from design import (
     Candidates,
     CandidateViews,
     Constraints,
+    Cost,
     Criterion,
     GreedySelection,
     Plan,
     StoppingRule,
     Wedge,
+    draws_for,
     motor_order,
 )
 from operators import Geometry, ParallelBeam
@@ -45,7 +48,8 @@ CRITERIA: Final[Mapping[str, Criterion]] = {
 UNITS: Final[Mapping[str, str]] = {"eig": "nat", "diagonal-eig": "nat", "ese": "noise variances", "roi": "1/mm2"}
 """Of their scores."""
 
-_TRUSTED_SHARE = 0.5  # of the draws that must be left when the last view is chosen
+UNITS_IN_WORDS: Final[Mapping[str, str]] = {"1/mm2": "1/mm²", "nat": "nats"}
+"""As people are shown them, where that differs from the file."""
 
 
 def plan(
@@ -95,7 +99,8 @@ def plan(
         raise InputError(f"{error} (roi)") from error
     scores = _scores(views, selection.criterion, on_step)
     chosen = _choose(selection, views, n_angles, geometry, on_step)
-    return _assembled(reconstruction, geometry, chosen, scores, criterion, considered, settings)
+    made = _assembled(reconstruction, geometry, chosen, scores, criterion, considered, settings, n_angles)
+    return dataclasses.replace(made, region_pixels=None if roi is None else int(roi.sum()), seed=seed)
 
 
 def selection_of(criterion: str, settings: DesignConfig) -> GreedySelection:
@@ -111,6 +116,7 @@ def selection_of(criterion: str, settings: DesignConfig) -> GreedySelection:
         return GreedySelection(
             criterion=CRITERIA[criterion],
             constraints=Constraints(forbidden=wedges, min_separation_rad=math.radians(settings.min_separation_deg)),
+            cost=Cost(per_radian=math.degrees(settings.turning_cost)),
             stopping=StoppingRule(
                 max_views=settings.max_views, target_std=settings.target_std, min_score=settings.min_score
             ),
@@ -177,11 +183,11 @@ def _assembled(
     criterion: str,
     considered: Candidates,
     settings: DesignConfig,
+    n_angles: int,
 ) -> AnglePlan:
     travel = motor_order(chosen.angles_rad.tolist(), measured.angles_rad[-1], endless=settings.endless)
     order = torch.empty(len(travel), dtype=torch.int64)
     order[torch.tensor(travel, dtype=torch.int64)] = torch.arange(len(travel))
-    stopped = [] if chosen.stopped is None else [f"{len(chosen.indices)} views: {chosen.stopped}"]
     return AnglePlan(
         angles_rad=chosen.angles_rad,
         scores=chosen.scores,
@@ -192,29 +198,24 @@ def _assembled(
         candidates_rad=torch.tensor(considered.angles_rad, dtype=torch.float64),
         candidate_scores=scores,
         measured_rad=torch.tensor(measured.angles_rad, dtype=torch.float64),
-        scan_name=reconstruction.provenance.scan_name,
-        notes=(*stopped, *_trust(chosen.views, reconstruction)),
+        provenance=reconstruction.provenance,
+        verdict=judge(reconstruction.calibration),
+        notes=_stopped(chosen, reconstruction, n_angles),
     )
 
 
-def _trust(views: CandidateViews, reconstruction: Reconstruction) -> tuple[str, ...]:
-    """How far the draws behind a plan go, where they do not go far enough."""
-    left = views.draws_left
-    if math.isinf(left):
+def _stopped(chosen: Plan, reconstruction: Reconstruction, n_angles: int) -> tuple[str, ...]:
+    """Why there are fewer views than asked for, and what to do where draws are the reason."""
+    if chosen.stopped is None:
         return ()
-    drawn = views.n_draws
-    if left >= _TRUSTED_SHARE * drawn:
-        return ()
-    from_file = reconstruction.posterior is None
-    scan = reconstruction.provenance.input_path or "SCAN"
-    return (
-        f"these views use up {drawn - left:.0f} of the {drawn:.0f} draws behind the plan; later scores are guesses: "
-        + (
-            f"plan from the scan itself (ctuq plan {scan}), or reconstruct it with --set posterior.kept_samples=1000"
-            if from_file
-            else "try a larger design.n_draws, or plan fewer views at a time"
-        ),
-    )
+    note = f"{len(chosen.indices)} of {n_angles} views: {chosen.stopped}"
+    if not chosen.views.used_up:
+        return (note,)
+    enough = draws_for(n_angles, chosen.views.candidates.n_detectors)
+    if reconstruction.posterior is not None:
+        return (f"{note}: choose fewer at a time, or design.n_draws={enough}, which is enough for all",)
+    scan = f"plan from the scan itself (ctuq plan {reconstruction.provenance.input_path or 'SCAN'})"
+    return (f"{note}: {scan}, or reconstruct it with --set posterior.kept_samples={enough}, which is enough for all",)
 
 
 def _tell(on_step: OnStep | None, stage: str, done: int, total: int, info: Mapping[str, float] | None = None) -> None:

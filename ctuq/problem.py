@@ -76,7 +76,11 @@ def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
     members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
 
     def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
-        watch.step(done, total, {name: value * problem.scale for name, value in info.items()})
+        watch.step(
+            done,
+            total,
+            {name: value * problem.scale if name.endswith("loss") else value for name, value in info.items()},
+        )
 
     return fit(
         members,

@@ -24,11 +24,22 @@ class Rays:
             that rays of one view share, if they share any. Scaled as the posterior is.
         sinogram: (angle, detector) float32, the line integrals that were reconstructed; None when read from an older
             file, which has none.
+        noise_stated: whether the scan said how noisy each ray is, so that the noise of other views follows from it.
     """
 
     geometry: Geometry
     noise: GaussianNoise
     sinogram: Tensor | None = None
+    noise_stated: bool = False
+
+    @property
+    def noise_of_a_view(self) -> GaussianNoise:
+        """Of a view that was not measured.
+
+        Where noise is stated, what differs from pixel to pixel is how many photons get through. Elsewhere it is what
+        the grid cannot represent along each measured ray, which says nothing of other rays.
+        """
+        return self.noise.of_a_view() if self.noise_stated else self.noise.typical()
 
 
 def geometry_attributes(geometry: Geometry) -> dict[str, str | float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import torch
 from ctuq.beware import beware
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
+from ctuq.library_versions import library_versions
 from ctuq.preparation import prepare, require_feasible
 from ctuq.preprocessing import preprocess
 from ctuq.problem import Problem, fit_networks, pose
@@ -39,7 +39,6 @@ from dip import (
 from operators import GaussianNoise
 
 _LINEARISATION_DRAWS = 8  # their median scatters by a percent or so, a block's variance let loose by a tenth
-_LIBRARIES = ("ctuq", "torch", "numpy", "scipy", "astra-toolbox", "h5py")
 
 
 def reconstruct(
@@ -144,7 +143,12 @@ def _infer(
     all_rays = torch.linalg.cholesky(model.covariance.matrix(learned.variances))
     angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
     calibration = calibrate(
-        residual[judges], predictive_factor(all_rays, judges), temperature=factor, angles_rad=tuple(angles)
+        residual[judges],
+        predictive_factor(all_rays, judges),
+        views=torch.nonzero(problem.holdout.judges)[:, 0],
+        whole_views=problem.holdout.whole_views,
+        temperature=factor,
+        angles_rad=tuple(angles),
     )
     cold = config.posterior.image_temperature
     error = model.linearisation_error(
@@ -199,7 +203,7 @@ def _assemble(
         noise_variance=noise * scale**2,
         grid=problem.scan.geometry.grid,
         calibration=result.calibration,
-        rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu()),
+        rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu(), problem.scan.noise_stated),
         posterior=result.posterior,
         provenance=replace(provenance, notes=notes),
         diagnostics=diagnostics,
@@ -218,7 +222,7 @@ def _provenance(
         input_sha256=scan.sha256,
         config=config.as_json(),
         seed=seed,
-        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        versions=library_versions(),
         start_time=watch.start_time,
         end_time=datetime.now(UTC),
         stage_seconds=watch.seconds,

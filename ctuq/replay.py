@@ -6,24 +6,28 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config
 from ctuq.errors import InputError
+from ctuq.library_versions import library_versions
 from ctuq.likeness import psnr, ssim
 from ctuq.planning import plan
 from ctuq.preparation import prepare
 from ctuq.preprocessing import PreprocessingSettings, preprocess
 from ctuq.reconstruct import reconstruct
-from ctuq.reconstruction import Reconstruction
+from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep
 from ctuq.view_sequences import at_random, equidistant, golden
 from ctuq.whole_file import written_whole
+from design import draws_for
 from operators import filtered_back_projection
 
 STRATEGIES: Final = ("equidistant", "golden", "random")
@@ -108,16 +112,21 @@ class Replay:
     """All of them.
 
     Args:
-        scan_name: of what.
+        provenance: of the scan and of this run, which may have found points that an earlier one finished.
         angles_rad: of all views of the scan.
         curves: by strategy, "planned" first; random orders are "random-1", "random-2" and so on.
         settings: how it was done.
     """
 
-    scan_name: str
+    provenance: Provenance
     angles_rad: tuple[float, ...]
     curves: Mapping[str, Curve]
     settings: ReplaySettings
+
+    @property
+    def scan_name(self) -> str:
+        """Of what."""
+        return self.provenance.scan_name
 
 
 @dataclass
@@ -131,6 +140,7 @@ class Replayer:
         reference: (row, col) in 1/mm; None: the filtered back-projection of all views.
         folder: for finished points; it exists.
         seed: of every random draw.
+        device: torch device of the reconstructions.
         on_step: called as (stage, done, total, {name: value}).
 
     Raises:
@@ -143,10 +153,12 @@ class Replayer:
     folder: Path
     reference: Tensor | None = None
     seed: int = 0
+    device: str = "cpu"
     on_step: OnStep | None = None
-    _done: int = field(default=0, init=False)
+    _asked: tuple[str, Config] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._asked = self.scan.sha256, self.config
         # Preprocessed once, from all views: few of them would find another axis.
         self.scan = preprocess(self.scan, self.config.preprocessing).every(self.config.scan.angle_step)
         every_view = self.config.scan.model_copy(update={"angle_step": 1, "row": None})
@@ -168,11 +180,27 @@ class Replayer:
 
     def run(self) -> Replay:
         """All strategies, one after the other."""
-        self._tell()
+        began = datetime.now(UTC)
         curves = {"planned": self._planned()}
         for name, views in self._sequences().items():
-            curves[name] = Curve(tuple(views), tuple(self._point(views[:n]) for n in self.settings.points))
-        return Replay(self.scan.name, self.scan.geometry.angles_rad, curves, self.settings)
+            curves[name] = self._curve(name, views)
+        return Replay(self._provenance(began), self.scan.geometry.angles_rad, curves, self.settings)
+
+    def _provenance(self, began: datetime) -> Provenance:
+        sha256, config = self._asked
+        ended = datetime.now(UTC)
+        return Provenance(
+            scan_name=self.scan.name,
+            input_path=self.scan.file_name,
+            input_sha256=sha256,
+            config=config.as_json(),
+            seed=self.seed,
+            versions=library_versions(),
+            start_time=began,
+            end_time=ended,
+            stage_seconds={"replay": (ended - began).total_seconds()},
+            command="",
+        )
 
     def _sequences(self) -> dict[str, list[int]]:
         angles, settings = self.scan.geometry.angles_rad, self.settings
@@ -193,41 +221,62 @@ class Replayer:
         views = equidistant(self.scan.geometry.angles_rad, self.settings.start, self.settings.start)
         points: list[Point] = []
         promised: float | None = None
+        self._tell("planned", 0)
         for n, following in zip(self.settings.points, (*self.settings.points[1:], None), strict=True):
             n_more = 0 if following is None else following - n
             record = self._finished(views, n_more) or self._make(views, n_more)
             points.append(Point(**(record["point"] | {"promised_std": promised})))
             views, promised = views + record["next"], record["promised_std"]
-            self._tell(1)
+            self._tell("planned", len(points))
         return Curve(tuple(views), tuple(points))
 
-    def _point(self, views: Sequence[int]) -> Point:
-        record = self._finished(views, 0) or self._make(views, 0)
-        self._tell(1)
-        return Point(**record["point"])
+    def _curve(self, name: str, views: Sequence[int]) -> Curve:
+        points: list[Point] = []
+        self._tell(name, 0)
+        for n in self.settings.points:
+            record = self._finished(views[:n], 0) or self._make(views[:n], 0)
+            points.append(Point(**record["point"]))
+            self._tell(name, len(points))
+        return Curve(tuple(views), tuple(points))
 
     def _make(self, views: Sequence[int], n_more: int) -> dict[str, Any]:
         """Reconstruct from these views and plan so many more; kept on disk as a whole."""
         scan = self.scan.select(sorted(views, key=lambda view: self.scan.geometry.angles_rad[view]))
-        found = reconstruct(scan, self.config, seed=self.seed, on_step=self.on_step)
+        found = reconstruct(scan, self.config, seed=self.seed, device=self.device, on_step=self.on_step)
         record: dict[str, Any] = {"point": asdict(self._scored(found, len(views))), "next": [], "promised_std": None}
+        # On its own, too: other orders may pass through the same views, as the equidistant one starts from them.
+        self._keep(record, views, 0)
         if n_more:
             angles = self.scan.geometry.angles_rad
-            chosen = plan(
-                found,
-                candidates=angles,
-                n_angles=n_more,
-                criterion=self.settings.criterion,
-                seed=self.seed,
-                on_step=self.on_step,
-            )
+            chosen = self._chosen(found, n_more)
             where = {angle: view for view, angle in enumerate(angles)}
             record["next"] = [where[angle] for angle in chosen.angles_rad.tolist()]
             # Draws and map estimate the same deviation; its promised fall is carried over to the map's.
             record["promised_std"] = record["point"]["rms_std"] * float(1 - chosen.promised_fall[-1])
+            self._keep(record, views, n_more)
+        return record
+
+    def _chosen(self, found: Reconstruction, n_more: int) -> AnglePlan:
+        """A plan of so many views: limits of the configuration would end the comparison."""
+        design = self.config.design
+        rays = found.rays.geometry.n_detectors if found.rays is not None else 0
+        enough = draws_for(n_more, rays)
+        settings = design.model_copy(
+            update={"n_draws": max(design.n_draws, enough), "max_views": None, "target_std": None, "min_score": None}
+        )
+        return plan(
+            found,
+            candidates=self.scan.geometry.angles_rad,
+            n_angles=n_more,
+            criterion=self.settings.criterion,
+            settings=settings,
+            seed=self.seed,
+            on_step=self.on_step,
+        )
+
+    def _keep(self, record: Mapping[str, Any], views: Sequence[int], n_more: int) -> None:
         with written_whole(self._file(views, n_more), force=True) as part:
             part.write_text(json.dumps(record), encoding="utf-8")
-        return record
 
     def _scored(self, found: Reconstruction, n_views: int) -> Point:
         assert self.reference is not None  # noqa: S101  __post_init__ has made one
@@ -257,8 +306,8 @@ class Replayer:
         digest.update(repr(named).encode())
         return self.folder / f"{len(views):04d}-{digest.hexdigest()[:20]}.json"
 
-    def _tell(self, finished: int = 0) -> None:
-        self._done += finished
-        n_orders = 1 + sum(self.settings.random_seeds if s == "random" else 1 for s in self.settings.against)
+    def _tell(self, order: str, done: int) -> None:
+        """So many points of this order are done."""
+        points = self.settings.points
         if self.on_step is not None:
-            self.on_step("replay", self._done, n_orders * len(self.settings.points), {})
+            self.on_step(order, done, len(points), {"views": points[done - 1]} if done else {})

@@ -1,4 +1,4 @@
-"""A replay as a NeXus tree, and the page that shows it."""
+"""A replay as a NeXus tree, and in lines for a terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from ctuq.nexus import Attribute, Field, Group, Link, verify_tree, write_tree
 from ctuq.rays import degrees_of
 from ctuq.replay import Curve, Replay
-from ctuq.replay_figures import replay_figures
 from ctuq.whole_file import written_whole
 
 _UNITS = {"psnr": "dB", "ssim": "", "chi_square": "", "mean_std": "1/mm", "rms_std": "1/mm"}
@@ -64,25 +61,6 @@ def _curve_group(curve: Curve, angles_rad: tuple[float, ...]) -> Group:
         values = np.array([math.nan if value is None else value for value in promised])
         members["promised_std"] = Field(values, {"units": "1/mm", "long_name": "promised for rms_std"})
     return Group("NXdata", members, {"signal": "psnr", "axes": ["n_angles"]})
-
-
-def write_replay_report(replay: Replay, path: Path) -> Path:
-    """Write the HTML page, in place of an older one.
-
-    Raises:
-        InputError: its folder is missing or read-only.
-    """
-    environment = Environment(
-        loader=PackageLoader("ctuq"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("replay.html.j2").render(
-        replay=replay,
-        # These are our own drawings, with no text in them that came from outside.
-        figures={name: Markup(svg) for name, svg in replay_figures(replay).items()},  # noqa: S704
-    )
-    with written_whole(path, force=True) as part:
-        part.write_text(page, encoding="utf-8")
-    return path
 
 
 def replay_lines(replay: Replay) -> list[str]:

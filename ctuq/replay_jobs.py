@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import torch
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
+from ctuq.jobs import resolve_device
 from ctuq.planning import selection_of
 from ctuq.replay import Replay, Replayer, ReplaySettings
-from ctuq.replay_file import replay_lines, write_replay, write_replay_report
+from ctuq.replay_file import replay_lines, write_replay
+from ctuq.replay_page import write_replay_page
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
+from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_writable
 
 
@@ -31,6 +35,7 @@ class ReplayRequest:
         config: YAML file, or None for the defaults.
         overrides: "key=value" strings that win over the file.
         seed: of every random draw.
+        device: auto, cpu or cuda.
         force: whether existing files may be replaced; finished points are kept in any case.
         choice: what the file does not say, or says wrongly.
     """
@@ -42,6 +47,7 @@ class ReplayRequest:
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     seed: int = 0
+    device: str = "auto"
     force: bool = False
     choice: SourceChoice = field(default_factory=SourceChoice)
 
@@ -49,6 +55,26 @@ class ReplayRequest:
     def points(self) -> Path:
         """The folder of finished points."""
         return self.out.with_suffix(".points")
+
+    @property
+    def command(self) -> str:
+        """What to type to have it again."""
+        how = self.settings
+        reference = [] if self.reference is None else ["--reference", os.path.relpath(self.reference, self.scan.parent)]
+        numbers = {"--start": how.start, "-n": how.n_angles, "--every": how.every, "--random-seeds": how.random_seeds}
+        return typed_command(
+            "replay",
+            self.scan,
+            outs=[f"{self.out.stem}-again.h5"],
+            choice=self.choice,
+            config=self.config,
+            overrides=self.overrides,
+            options=[
+                *(word for name, number in numbers.items() for word in (name, str(number))),
+                *("--against", ",".join(how.against), "--criterion", how.criterion, *reference),
+                *("--seed", str(self.seed)),
+            ],
+        )
 
 
 def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
@@ -62,6 +88,7 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
         raise InputError(f"expected --out to end in .h5, got {request.out.name}")
     for path in (request.out, page):
         require_writable(path, force=request.force)
+    device = resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.settings.criterion, config.design)
     scan = read_survivable_scan(request.scan, row=config.scan.row, choice=request.choice)
@@ -73,12 +100,14 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
         request.points,
         reference=_reference(request.reference),
         seed=request.seed,
+        device=device,
         on_step=events.step,
     )
     events.written.append(request.points)
     found = replayer.run()
+    found = replace(found, provenance=replace(found.provenance, command=request.command))
     events.written.append(write_replay(found, request.out, force=request.force))
-    events.written.append(write_replay_report(found, page))
+    events.written.append(write_replay_page(found, page))
     record = {name: [asdict(point) for point in curve.points] for name, curve in found.curves.items()}
     lines = [*replay_lines(found), *(f"  wrote     {path}" for path in events.written)]
     events.said(lines, {"event": "replayed", "curves": record, "written": [str(path) for path in events.written]})

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from ctuq.page_numbers import packed
+from ctuq.page import chart_page
 from ctuq.reconstruction import Reconstruction
 from ctuq.report_numbers import least_certain, report_numbers, thinning
 from ctuq.summary import summarise
-from ctuq.verdict import RULE
+from ctuq.verdict import RULE, with_error
 from ctuq.whole_file import written_whole
 
-_SCRIPTS = ("unpack.js", "statistics.js", "charts.js", "maps.js", "report.js")
+_SCRIPTS = ("statistics.js", "report_charts.js", "maps.js", "report.js")
 
 _MEANINGS = {
     "chosen_step": "training steps that the held-out rays chose",
@@ -75,47 +67,30 @@ def write_report(reconstruction: Reconstruction, path: Path) -> Path:
 
 def render_report(reconstruction: Reconstruction) -> str:
     """The report as one string of HTML; every name and note that came from outside is escaped."""
-    provenance, grid = reconstruction.provenance, reconstruction.grid
+    provenance, grid, found = reconstruction.provenance, reconstruction.grid, reconstruction.calibration
     numbers = report_numbers(reconstruction)
-    environment = Environment(
-        loader=PackageLoader("ctuq"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["sha256"] = _hash
-    return environment.get_template("report.html.j2").render(
-        summary=summarise(reconstruction),
-        worst=least_certain(reconstruction),
-        rule=RULE,
-        calibration=reconstruction.calibration,
-        provenance=provenance,
-        config=json.dumps(dict(provenance.config), indent=2, ensure_ascii=False),
-        stages=_stages(reconstruction),
-        diagnostics=_diagnostics(reconstruction),
+    return chart_page(
+        "report.html.j2",
+        scripts=_SCRIPTS,
         numbers=numbers,
-        n_samples=numbers["samples"]["n"],
-        has_sinogram=numbers["sinogram"] is not None,
-        thinning=thinning(grid),
-        # Room for axes and colour bar below the map.
-        tall=f"{min(max(0.9 * grid.shape[0] / grid.shape[1], 0.4), 2.5) + 0.2:.2f}",
-        code=_code(),
-        plotly=get_plotlyjs(),
-        packed_plotly=_packed_plotly(),
+        content={
+            "summary": summarise(reconstruction),
+            "worst": least_certain(reconstruction),
+            "rule": RULE,
+            "calibration": found,
+            "chi_square": with_error(found.chi_square, found.chi_square_error, 3),
+            "coverage": with_error(100 * found.coverage_95, 100 * found.coverage_error, 1),
+            "provenance": provenance,
+            "config": json.dumps(dict(provenance.config), indent=2, ensure_ascii=False),
+            "stages": _stages(reconstruction),
+            "diagnostics": _diagnostics(reconstruction),
+            "n_samples": numbers["samples"]["n"],
+            "has_sinogram": numbers["sinogram"] is not None,
+            "thinning": thinning(grid),
+            # Room for axes and colour bar below the map.
+            "tall": f"{min(max(0.9 * grid.shape[0] / grid.shape[1], 0.4), 2.5) + 0.2:.2f}",
+        },
     )
-
-
-def _code() -> Markup:
-    # Our own scripts, one behind the other; nothing in them came from outside.
-    folder = files("ctuq") / "templates"
-    return Markup("\n".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS))  # noqa: S704
-
-
-@cache
-def _packed_plotly() -> str:
-    return packed(get_plotlyjs().encode("utf-8"))
-
-
-def _hash(script: str) -> str:
-    """As a content security policy names the script that may run."""
-    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def _stages(reconstruction: Reconstruction) -> list[Stage]:

@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from ctuq.figures import DEVIATION_COLOURS, deviation_limits, image_limits
-from ctuq.page_numbers import averaged, packed, packed_levels
+from ctuq.page_numbers import averaged, finite, packed, packed_levels
 from ctuq.rays import Rays, degrees_of
 from ctuq.reconstruction import Reconstruction
 from dip.calibration import Calibration
@@ -106,15 +106,15 @@ def _calibration(calibration: Calibration) -> dict[str, Any]:
         "z": ((edges[1:] + edges[:-1]) / 2).tolist(),
         "density": density.round(5).tolist(),
         "nominal": (100 * calibration.nominal.cpu()).tolist(),
-        "observed": _finite(100 * calibration.observed.cpu().numpy()),
+        "observed": finite((100 * calibration.observed).tolist()),
     }
 
 
 def _fit(reconstruction: Reconstruction) -> dict[str, Any]:
     return {
         "step": reconstruction.fit_steps.tolist(),
-        "fitted": _finite(reconstruction.fit_loss.cpu().numpy()),
-        "held_out": _finite(reconstruction.holdout_loss.cpu().numpy()),
+        "fitted": finite(reconstruction.fit_loss.tolist()),
+        "held_out": finite(reconstruction.holdout_loss.tolist()),
         "chosen": reconstruction.diagnostics.get("chosen_step"),
     }
 
@@ -144,11 +144,6 @@ def scaled_residual(rays: Rays, sinogram: Tensor, image: Tensor) -> NDArray[Any]
         variance = variance + rays.noise.view_covariance.diagonal().double().cpu()
     missing: Tensor = (sinogram - RayTransform(rays.geometry)(image)).double() / variance.sqrt()
     return missing.numpy()
-
-
-def _finite(values: NDArray[Any]) -> list[float | None]:
-    """JSON knows no NaN."""
-    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _upper(values: NDArray[Any]) -> float:

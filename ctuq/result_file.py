@@ -48,13 +48,21 @@ def write_result(reconstruction: Reconstruction, path: Path, *, force: bool = Fa
     return path
 
 
-def read_result(path: Path) -> Reconstruction:
+def read_result(path: str | Path) -> Reconstruction:
     """Read a result file back; its `posterior` is None.
+
+    Args:
+        path: of a file that ctuq wrote.
 
     Raises:
         InputError: the file is missing, cannot be read as HDF5, or lacks something a result has.
     """
+    path = Path(path)
     with opened(path) as file:
+        if "entry/rows" in file:
+            raise InputError(
+                f"{path}: expected the result of one row, got the volume of several: name one in {path.stem}.parts"
+            )
         try:
             return _reconstruction(file)
         except OSError as error:  # a chunk that does not decompress shows only now
@@ -92,7 +100,8 @@ def _rays(group: h5py.Group, grid: ImageGrid) -> Rays:
     shared = _tensor(group["view_covariance"]) if "view_covariance" in group else None
     geometry = geometry_from(group.attrs, angles_deg=group["angle_deg"][()], n_detectors=variance.shape[1], grid=grid)
     sinogram = _tensor(group["sinogram"]) if "sinogram" in group else None  # older files have none
-    return Rays(geometry, GaussianNoise(variance, shared), sinogram)
+    stated = bool(group.attrs.get("noise_stated", False))  # older files do not say
+    return Rays(geometry, GaussianNoise(variance, shared), sinogram, stated)
 
 
 def _calibration(group: h5py.Group) -> Calibration:
@@ -106,6 +115,10 @@ def _calibration(group: h5py.Group) -> Calibration:
         n_angles=int(group.attrs["n_angles"]),
         temperature=float(group.attrs["temperature"]),
         angles_rad=tuple(math.radians(angle) for angle in group["angle_deg"][()]),
+        # Older files have none of these.
+        chi_square_error=float(group.attrs.get("chi_square_error", math.nan)),
+        coverage_error=float(group.attrs.get("coverage_error", math.nan)),
+        whole_views=bool(group.attrs.get("whole_views", True)),
     )
 
 

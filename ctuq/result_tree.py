@@ -97,7 +97,10 @@ def _calibration_group(calibration: Calibration) -> Group:
             "signal": "observed",
             "axes": ["nominal"],
             "chi_square": float(calibration.chi_square),
+            "chi_square_error": float(calibration.chi_square_error),
             "coverage_95": float(calibration.coverage_95),
+            "coverage_error": float(calibration.coverage_error),
+            "whole_views": bool(calibration.whole_views),
             "n_rays": int(calibration.n_rays),
             "n_angles": int(calibration.n_angles),
             "temperature": float(calibration.temperature),
@@ -114,7 +117,8 @@ def _rays(rays: Rays) -> Group:
         members["sinogram"] = Field(_array(rays.sinogram), {"long_name": "line integrals as reconstructed"})
     if rays.noise.view_covariance is not None:
         members["view_covariance"] = Field(_array(rays.noise.view_covariance.double()))
-    return Group("NXcollection", members, geometry_attributes(rays.geometry))
+    attributes: dict[str, Attribute] = {**geometry_attributes(rays.geometry), "noise_stated": rays.noise_stated}
+    return Group("NXcollection", members, attributes)
 
 
 def _process(reconstruction: Reconstruction) -> Group:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ctuq import data_exchange, named_datasets, nxtomo, tiff_stack
 from ctuq.errors import InputError
-from ctuq.hdf5 import damage_named, opened
+from ctuq.hdf5 import damage_named, is_result, opened
 from ctuq.masked_rays import MASKED_FROM
 from ctuq.processing_step import ProcessingStep
 from ctuq.remarks import Remarks
@@ -40,7 +40,8 @@ def opened_scan(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> Ite
         choice: what the file does not say, or says wrongly.
 
     Raises:
-        InputError: there is no such file, or it is none that can be opened. What is wrong inside it is in the header.
+        InputError: there is no such file, it is none that can be opened, or a result. What is wrong inside it is in the
+            header.
     """
     path, remarks = Path(path), Remarks()
     if path.suffix.lower() == ".toml":
@@ -51,6 +52,11 @@ def opened_scan(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> Ite
         return
     with opened(path) as file:
         with damage_named(path):
+            if choice == _FOUND_AS_IT_IS and is_result(file):
+                raise InputError(
+                    f"{path}: expected a scan, got a result of ctuq reconstruct: give the scan that it was made of. "
+                    f"ctuq plan {path.name} says which views to measure next, ctuq report {path.name} shows it"
+                )
             parts = next(found for find in _HDF5_LAYOUTS if (found := find(file, choice, remarks)) is not None)
             header = header_of(path, parts, remarks)
         yield ScanSource(header, parts)

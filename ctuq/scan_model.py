@@ -28,6 +28,7 @@ class ReconstructingModel:
         config: of the reconstruction.
         name: of the scan; seeds derive from it.
         seed: of every random draw.
+        device: torch device of the reconstruction.
         cache: where the last belief is kept, or None.
         on_step: called as (stage, done, total, {name: value}).
     """
@@ -39,34 +40,37 @@ class ReconstructingModel:
         *,
         name: str,
         seed: int,
+        device: str = "cpu",
         cache: Path | None = None,
         on_step: OnStep | None = None,
     ) -> None:
         self._geometry, self._config, self._name, self._seed = geometry, config, name, seed
-        self._cache, self._on_step = cache, on_step
+        self._device, self._cache, self._on_step = device, cache, on_step
 
-    def __call__(self, angles_rad: Tensor, sinogram: Tensor) -> ImageBelief:
-        """What these views say of the image: angles (view,) and line integrals (view, detector).
+    def __call__(self, angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None) -> ImageBelief:
+        """What these views say of the image: angles (view,), line integrals (view, detector) and their variances.
 
         Raises:
             InputError: views that cannot be reconstructed.
         """
-        key = self._key(angles_rad, sinogram)
+        key = self._key(angles_rad, sinogram, noise_variance)
         kept = None if self._cache is None else _read(self._cache, key)
         if kept is not None:
             return kept
         geometry = dataclasses.replace(self._geometry, angles_rad=tuple(angles_rad.tolist()))
-        scan = Scan(sinogram, geometry, None, self._name)
-        found = reconstruct(scan, self._config, seed=self._seed, on_step=self._on_step)
+        # One number for all rays states no ratio between them.
+        stated = noise_variance is not None and bool((noise_variance != noise_variance[0, 0]).any())
+        scan = Scan(sinogram, geometry, noise_variance if stated else None, self._name)
+        found = reconstruct(scan, self._config, seed=self._seed, device=self._device, on_step=self._on_step)
         generator = torch.Generator().manual_seed(self._seed)
         belief = image_belief(found, self._config.design, generator=generator, on_step=self._on_step)
         if self._cache is not None:
             _write(self._cache, key, belief)
         return belief
 
-    def _key(self, angles_rad: Tensor, sinogram: Tensor) -> str:
+    def _key(self, angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None) -> str:
         digest = hashlib.sha256(f"{self._config.model_dump_json()}:{self._name}:{self._seed}".encode())
-        for part in (angles_rad, sinogram):
+        for part in (angles_rad, sinogram, *(() if noise_variance is None else (noise_variance,))):
             digest.update(part.double().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -83,7 +87,7 @@ def _write(path: Path, key: str, belief: ImageBelief) -> None:
             factor=covariance.factor.numpy(),
             residual=covariance.residual.numpy(),
             n_samples=np.array(covariance.n_samples or 0),
-            noise_variance=np.array(float(noise.variance)),
+            noise_variance=np.asarray(noise.variance, dtype=np.float64),
             view_covariance=shared,
         )
 
@@ -103,5 +107,5 @@ def _read(path: Path, key: str) -> ImageBelief | None:
             int(file["n_samples"]) or None,
         )
         shared = torch.from_numpy(file["view_covariance"])
-        noise = GaussianNoise(float(file["noise_variance"]), shared if shared.numel() else None)
+        noise = GaussianNoise(torch.from_numpy(file["noise_variance"]), shared if shared.numel() else None)
         return ImageBelief(covariance, noise)

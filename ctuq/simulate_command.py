@@ -47,8 +47,15 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
     cor_index: Annotated[
         float | None, typer.Option(help="Detector index of the axis.", show_default="the centre")
     ] = None,
-    flats: Annotated[int, typer.Option(min=1, help="Frames of the open beam, with --photons.")] = 10,
-    darks: Annotated[int, typer.Option(min=0, help="Frames without beam.")] = 10,
+    flats: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frames of the open beam, with --photons; few make rings.", show_default="as many as views"
+        ),
+    ] = None,
+    darks: Annotated[
+        int | None, typer.Option(min=0, help="Frames without beam.", show_default="as many as views")
+    ] = None,
     dark_level: Annotated[float, typer.Option(min=0, help="Counts of a dark pixel, in every frame.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scan.")] = 0,
     force: Force = False,

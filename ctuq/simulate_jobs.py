@@ -37,8 +37,8 @@ class SimulateRequest:
         absorption: largest line integral.
         photons: in a ray without an object; None: none are counted, and `noise` says how noisy line integrals are.
         noise: standard deviation of line integrals, as a share of their mean; None with photons.
-        flats: frames of the open beam.
-        darks: frames without beam.
+        flats: frames of the open beam; None: as many as views, since the noise of fewer makes rings.
+        darks: frames without beam; None: likewise.
         dark_level: counts of a dark pixel, which add to all counts.
         seed: of phantom and noise.
         force: whether an existing file may be replaced.
@@ -57,8 +57,8 @@ class SimulateRequest:
     absorption: float = 2.0
     photons: float | None = None
     noise: float | None = None
-    flats: int = 10
-    darks: int = 10
+    flats: int | None = None
+    darks: int | None = None
     dark_level: float = 0.0
     seed: int = 0
     force: bool = False
@@ -81,8 +81,8 @@ def simulate_to_file(request: SimulateRequest) -> SimulatedScan:
         measured = counted(
             exact,
             photons=request.photons or 0.0,
-            n_flats=request.flats,
-            n_darks=request.darks,
+            n_flats=request.views if request.flats is None else request.flats,
+            n_darks=request.views if request.darks is None else request.darks,
             dark_level=request.dark_level,
             rng=rng,
         )
@@ -113,7 +113,7 @@ def _require_sense(request: SimulateRequest) -> None:
     for name, value in (("pitch", request.pitch_mm), ("absorption", request.absorption), ("photons", request.photons)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"expected a positive --{name}, got {value}: try --{name} 1")
-    if request.dark_level > 0 and not request.darks:
+    if request.dark_level > 0 and request.darks == 0:
         raise InputError(f"expected darks where the dark level is {request.dark_level:g}, got none: try --darks 10")
 
 

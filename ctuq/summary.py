@@ -83,7 +83,7 @@ def summarise(reconstruction: Reconstruction) -> Summary:
 
 
 def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) -> list[str]:
-    """A handful of lines for a terminal: what came out, whether to believe it, where it is, what to beware of."""
+    """A handful of lines for a terminal: what came out, whether to believe it, what to beware of, where it is."""
     summary = summarise(reconstruction)
     return [
         f"{summary.scan_name}: {summary.size}",
@@ -92,9 +92,10 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
         *([f"  object        mean {summary.object_mean}"] if summary.object_mean else []),
         f"  error bars    {summary.verdict.headline}",
         f"                {summary.verdict.sentence}",
-        *(f"  {step.name:<13} {step}" for step in reconstruction.provenance.steps),
-        *(f"  wrote         {path}" for path in written),
+        *([f"  try           {summary.verdict.next_step}"] if summary.verdict.next_step else []),
         *(f"  warning       {note}" for note in reconstruction.provenance.notes),
+        *(f"  before        {step.name}: {step}" for step in reconstruction.provenance.steps),
+        *(f"  wrote         {path}" for path in written),
     ]
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dip.calibration import Calibration
+from dip.holdout import FEWEST_WHOLE_VIEWS
 
 CHI_SQUARE_RANGE = (0.8, 1.25)
 """Held-out chi-square per ray inside which error bars count as right: standard deviations right to about 12 %."""
@@ -15,8 +16,16 @@ COVERAGE_95_AT_LEAST = 0.90
 
 RULE = (
     f"Calibrated means: a held-out chi-square per ray from {CHI_SQUARE_RANGE[0]:g} to {CHI_SQUARE_RANGE[1]:g}, "
-    f"and at least {100 * COVERAGE_95_AT_LEAST:.0f} % of the held-out rays inside their 95 % interval."
+    f"and at least {100 * COVERAGE_95_AT_LEAST:.0f} % of the held-out rays inside their 95 % interval. At the edge "
+    "means: with both numbers moved by their standard errors, the rule could have said the opposite."
 )
+
+_SEARCH = (
+    "look in the residual of the report for what the model does not know: stripes (preprocessing.broken_columns, "
+    "preprocessing.rings), edges seen twice (preprocessing.centre=find), clipped rays "
+    "(preprocessing.largest_line_integral)"
+)
+_OTHER_VIEWS = "another --seed has other views judge: reconstruct again and compare"
 
 
 @dataclass(frozen=True)
@@ -25,42 +34,98 @@ class Verdict:
 
     Args:
         calibrated: whether they are to be believed.
-        headline: "calibrated" or "not calibrated".
+        at_the_edge: whether numbers moved by their standard errors could have said the opposite.
+        headline: "calibrated" or "not calibrated", and whether that is at the edge.
         sentence: the evidence and what to make of it, in plain words.
         line: headline and numbers in one short line.
+        next_step: what to try where that is not calibrated or at the edge; else empty.
     """
 
     calibrated: bool
+    at_the_edge: bool
     headline: str
     sentence: str
     line: str
+    next_step: str
 
 
 def judge(calibration: Calibration) -> Verdict:
     """Apply the rule (`RULE`) to the held-out rays. Numbers that are not finite never count as calibrated."""
-    low, high = CHI_SQUARE_RANGE
-    chi_square, coverage = calibration.chi_square, calibration.coverage_95
-    calibrated = calibration.n_rays > 0 and low <= chi_square <= high and coverage >= COVERAGE_95_AT_LEAST
-    headline = "calibrated" if calibrated else "not calibrated"
-    evidence = f"of {calibration.n_rays:,} held-out rays {100 * coverage:.1f} % fell in their 95 % interval"
-    numbers = f"chi-square {chi_square:.2f} per ray"
+    calibrated, edge = _calibrated(calibration), _at_the_edge(calibration)
+    headline = ("calibrated" if calibrated else "not calibrated") + (", at the edge of the rule" if edge else "")
+    coverage = with_error(100 * calibration.coverage_95, 100 * calibration.coverage_error, 1)
+    evidence = f"of {calibration.n_rays:,} held-out rays {coverage} % fell in their 95 % interval"
+    numbers = f"chi-square {with_error(calibration.chi_square, calibration.chi_square_error, 2)} per ray"
+    sentence = f"{evidence[0].upper()}{evidence[1:]} ({numbers}): {_meaning(calibration, calibrated, edge)}"
+    if not calibration.whole_views and calibration.n_rays:
+        sentence += (
+            " The test is a weak one: with so few views single rays were held out, which do not show errors that all "
+            "rays of a view share."
+        )
     return Verdict(
         calibrated=calibrated,
+        at_the_edge=edge,
         headline=headline,
-        sentence=f"{evidence[0].upper()}{evidence[1:]} ({numbers}): {_advice(calibration, calibrated=calibrated)}",
+        sentence=sentence,
         line=f"{headline}: {evidence}, {numbers}",
+        next_step=_next_step(calibration, calibrated, edge),
     )
 
 
-def _advice(calibration: Calibration, *, calibrated: bool) -> str:
+def _calibrated(calibration: Calibration, slack: float = 0.0) -> bool:
+    """By the rule, with its limits moved by so many standard errors."""
+    low, high = CHI_SQUARE_RANGE
+    chi_square, coverage = calibration.chi_square, calibration.coverage_95
+    # Without a standard error the limits stay where they are.
+    chi_slack, coverage_slack = (
+        slack * error if math.isfinite(error) else 0.0
+        for error in (calibration.chi_square_error, calibration.coverage_error)
+    )
+    within = low - chi_slack <= chi_square <= high + chi_slack
+    return calibration.n_rays > 0 and within and coverage >= COVERAGE_95_AT_LEAST - coverage_slack
+
+
+def _at_the_edge(calibration: Calibration) -> bool:
+    return _calibrated(calibration, 1.0) != _calibrated(calibration, -1.0)
+
+
+def _meaning(calibration: Calibration, calibrated: bool, edge: bool) -> str:
     chi_square, coverage = calibration.chi_square, calibration.coverage_95
     if calibrated:
-        return "believe these error bars."
-    if calibration.n_rays == 0 or not (math.isfinite(chi_square) and math.isfinite(coverage)):
+        return "believe these error bars" + (", though other views might have said otherwise." if edge else ".")
+    if _nothing_judged(calibration):
         return "nothing could be held against these error bars, so do not believe them."
+    if edge:
+        return (
+            "these error bars miss the rule by less than a standard error, so other views might have said otherwise. "
+            "Take them as roughly right."
+        )
     if chi_square < CHI_SQUARE_RANGE[0] and coverage >= COVERAGE_95_AT_LEAST:
         factor = 1 / math.sqrt(chi_square) if chi_square > 0 else math.inf
         return f"these error bars are too wide, by a factor of about {factor:.1f}. Take them as upper limits."
     if chi_square > CHI_SQUARE_RANGE[1]:
         return f"do not believe these error bars, they are too narrow by a factor of about {math.sqrt(chi_square):.1f}."
     return "do not believe these error bars, too many rays fall outside: the errors are not Gaussian."
+
+
+def _next_step(calibration: Calibration, calibrated: bool, edge: bool) -> str:
+    if calibrated and not edge:
+        return ""
+    if _nothing_judged(calibration):
+        return "give the scan more views, or a larger holdout.fraction"
+    more = (
+        "" if calibration.whole_views else f"; take {FEWEST_WHOLE_VIEWS} views or more, if there are (scan.angle_step)"
+    )
+    too_wide = calibration.chi_square < CHI_SQUARE_RANGE[0] and calibration.coverage_95 >= COVERAGE_95_AT_LEAST
+    return (_OTHER_VIEWS if edge or too_wide else _SEARCH) + more
+
+
+def _nothing_judged(calibration: Calibration) -> bool:
+    return calibration.n_rays == 0 or not (
+        math.isfinite(calibration.chi_square) and math.isfinite(calibration.coverage_95)
+    )
+
+
+def with_error(value: float, error: float, digits: int) -> str:
+    """A number and its standard error, where that is known, in words."""
+    return f"{value:.{digits}f} ± {error:.{digits}f}" if math.isfinite(error) else f"{value:.{digits}f}"

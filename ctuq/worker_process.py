@@ -43,6 +43,7 @@ class Call:
         outputs: files it writes; what dead workers left of them is removed first.
         time_limit_s: for each item, after which the worker is killed; None: never.
         threads: of numerical libraries, in the worker.
+        on_item: told each item as it comes; where the call is done in a thread of this process.
     """
 
     work: Callable[[Any], Iterable[Any]]
@@ -51,6 +52,7 @@ class Call:
     outputs: tuple[Path, ...] = ()
     time_limit_s: float | None = None
     threads: int = 1
+    on_item: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ class WorkerProcess:
                 if kind != "item":
                     return Answer(tuple(items), None if kind == "end" else value[0])
                 items.append(value)
+                if call.on_item is not None:
+                    call.on_item(value)
         except TimeoutError:
             self._end()
             what = f"took longer than the limit of {call.time_limit_s:g} s" if begun else "did not start"

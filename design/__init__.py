@@ -15,7 +15,7 @@ from design.acquisition import (
     region_gain,
 )
 from design.angle_planner import AnglePlanner, PlannerSettings
-from design.candidate_views import CandidateViews
+from design.candidate_views import CandidateViews, draws_for
 from design.candidates import Candidates, view_id
 from design.conditioned_beliefs import ImageBelief, ScanModel
 from design.constraints import Constraints, Cost, Wedge
@@ -55,6 +55,7 @@ __all__ = [
     "Wedge",
     "diagonal_information_gain",
     "drawn_covariance",
+    "draws_for",
     "exact_covariance",
     "expected_squared_error",
     "information_gain",

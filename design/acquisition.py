@@ -38,6 +38,7 @@ class ViewBelief:
 
 
 Acquisition: TypeAlias = Callable[[ViewBelief], Tensor]
+"""What the posterior says of some candidate views -> one score each, (view,), the higher the better."""
 
 
 def information_gain(belief: ViewBelief) -> Tensor:
@@ -106,9 +107,16 @@ class Criterion:
 
 
 INFORMATION_GAIN = Criterion(information_gain, decreasing=True, uses_region=False)
+"""`information_gain`, of all rays of a view jointly."""
+
 DIAGONAL_INFORMATION_GAIN = Criterion(diagonal_information_gain, decreasing=True, uses_region=False)
+"""`diagonal_information_gain`, of each ray for itself."""
+
 EXPECTED_SQUARED_ERROR = Criterion(expected_squared_error, decreasing=True, uses_region=False)
+"""`expected_squared_error` of the rays."""
+
 REGION_GAIN = Criterion(region_gain, decreasing=False, uses_region=True)
+"""`region_gain`, of the variance of a region's pixels."""
 
 
 def _root(covariance: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class PlannerSettings:
 
     Args:
         refit_every: new views after which the posterior is made anew (arXiv 2207.05714: 5); in between it is
-            conditioned on them, which needs no data.
+            conditioned on them, which needs no data. Sooner where they leave too few draws to choose by.
         retries: how often a view that failed is suggested again.
         endless: whether the motor turns through 2π and on.
         projection_width: detector pixels of what is told; the candidates' if left out.
@@ -53,7 +53,8 @@ class AnglePlanner:
     It has the methods of `Optimizer`, `CanRegisterSuggestions`, `TrialFaultAware` and `Checkpointable` in
     `blop.protocols` (blop 1.0, https://github.com/bluesky/blop, src/blop/protocols.py), with `ask` and `tell` for
     `suggest` and `ingest`. A point is a dict, its angle in degrees:
-    {"_id": …, "angle_deg": …, "score": …} out, {"_id": …, "projection": […]} or {"angle_deg": …, "projection": […]} in.
+    {"_id": …, "angle_deg": …, "score": …} out, {"_id": …, "projection": […]} or {"angle_deg": …, "projection": […]} in,
+    with a "noise_variance": […] where it is known.
 
     Views may be told in any order, late or never; nothing depends on it but what is known by then. A view that nobody
     suggested is taken in, and named in `unplanned`. Every step either happens as a whole or raises and changes nothing.
@@ -83,6 +84,7 @@ class AnglePlanner:
         self._store = store
         self._state = PlannerState(candidate_ids=candidates.ids)
         self._beliefs = ConditionedBeliefs(candidates, region)
+        self._held_back: str | None = None
 
     @classmethod
     def from_checkpoint(
@@ -96,7 +98,16 @@ class AnglePlanner:
         settings: PlannerSettings | None = None,
         store: Callable[[PlannerState], None] | None = None,
     ) -> Self:
-        """The planner that this state was of, given the same arguments; the model is asked for its belief again.
+        """The planner that this state was of; the model is asked for its belief again.
+
+        Args:
+            state: to go on from.
+            candidates: those that the planner had, as all that follows.
+            model: makes a belief of all views measured.
+            selection: how views are chosen.
+            region: (row, col) bool, the pixels that count; all if left out.
+            settings: of the instrument.
+            store: called by `checkpoint` with the state, to keep it.
 
         Raises:
             ValueError: the state of a planner of other candidates.
@@ -121,19 +132,29 @@ class AnglePlanner:
         """Names of the views that were told without having been suggested, pilots apart."""
         return tuple(view.id for view in self._state.measured if view.origin == "unplanned")
 
-    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
-        """The next views, in the order of least motor travel; fewer or none where `stop_reason` says why.
+    @property
+    def held_back(self) -> str | None:
+        """Why the last `suggest` gave fewer views than it was asked for, or None."""
+        return self._held_back
+
+    def suggest(
+        self, num_points: int | None = None, *, on_step: Callable[[int, float], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """The next views, in the order of least motor travel; fewer or none where `held_back` says why.
 
         They are chosen as if all those suggested before and not yet told had been measured.
 
         Args:
             num_points: how many; one if left out.
+            on_step: called as (views chosen, deviation of the region then).
 
         Raises:
             ValueError: fewer than one, or no view measured yet.
         """
         n_points = 1 if num_points is None else num_points
-        plan, state = self._plan(n_points), self._state
+        plan, state = self._plan(n_points, on_step), self._state
+        advice = ": tell what is open first" if plan.stopped and plan.views.used_up else ""
+        self._held_back = f"{plan.stopped}{advice}" if plan.stopped else None
         chosen = [
             Suggestion(*view) for view in zip(plan.ids, plan.angles_rad.tolist(), plan.scores.tolist(), strict=True)
         ]
@@ -142,7 +163,7 @@ class AnglePlanner:
         angles = [suggestion.angle_rad for suggestion in chosen]
         chosen = [chosen[i] for i in motor_order(angles, state.present_rad, endless=self._settings.endless)]
         self._state = state.suggesting(chosen, present_rad=chosen[-1].angle_rad)
-        self._beliefs.remember(frozenset({**self._state.unfitted_angles, **self._state.open_angles}), plan.views)
+        self._beliefs.remember({**self._state.unfitted, **self._state.awaited}, plan.views)
         return [self._settings.points.point(suggestion) for suggestion in chosen]
 
     def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
@@ -230,9 +251,9 @@ class AnglePlanner:
 
     def _taken(self) -> list[float]:
         """Angles that are measured or about to be."""
-        return [*(view.angle_rad for view in self._state.measured), *self._state.open_angles.values()]
+        return [*(view.angle_rad for view in self._state.measured), *(view.angle_rad for view in self._state.open)]
 
-    def _plan(self, n_views: int) -> Plan:
+    def _plan(self, n_views: int, on_step: Callable[[int, float], None] | None = None) -> Plan:
         """The next views, given all that was told and is open."""
         views, state = self._views(with_open=True), self._state
         # A motor that stopped a little beside a candidate has measured it all the same.
@@ -244,21 +265,29 @@ class AnglePlanner:
             taken_rad=self._taken(),
             excluded=[index for name in done if (index := self._candidates.index_of(name)) is not None],
             present_rad=state.present_rad,
+            on_step=on_step,
         )
 
     def _views(self, *, with_open: bool) -> CandidateViews:
         """What is believed given all that was told, and with what is open had it been told as well."""
         self._fit()
         state = self._state
-        return self._beliefs.given({**state.unfitted_angles, **(state.open_angles if with_open else {})})
+        return self._beliefs.given({**state.unfitted, **(state.awaited if with_open else {})})
 
     def _fit(self) -> None:
         """Have the model make a posterior of all that was told, where enough of it is new."""
         state = self._state
         if not state.measured:
             raise ValueError("planning starts from measured views, got none: ingest a few pilot views first")
-        if not state.fitted_ids or len(state.unfitted_angles) >= self._settings.refit_every:
+        if not state.fitted_ids or len(state.unfitted) >= self._settings.refit_every:
             state = state.fitting()
-        if not self._beliefs.fitted(state.fitted_ids):
-            self._beliefs.fit(state.fitted_ids, self._model(*state.sinogram(state.fitted_ids)))
+        self._fit_to(state)
+        if state.unfitted and self._beliefs.given(state.unfitted).used_up:
+            state = state.fitting()
+            self._fit_to(state)
         self._state = state
+
+    def _fit_to(self, state: PlannerState) -> None:
+        if not self._beliefs.fitted(state.fitted_ids):
+            ids = state.fitted_ids
+            self._beliefs.fit(ids, self._model(*state.sinogram(ids), state.noise_variance(ids)))

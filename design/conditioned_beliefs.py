@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from torch import Tensor
 
 from design.candidate_views import CandidateViews
 from design.candidates import Candidates
 from design.image_covariance import ImageCovariance
+from design.planner_state import AwaitedView
 from operators import Noise
 
+_Views: TypeAlias = frozenset[tuple[str, AwaitedView]]
 _KEPT = 2  # a planner asks for what was told, and for that with what is open
 
 
 class ImageBelief(NamedTuple):
-    """What a scan's measured views say of the image, as far as planning needs it."""
+    """What a scan's measured views say of the image, as far as planning needs it.
+
+    Args:
+        covariance: of the image.
+        noise: of the candidates.
+    """
 
     covariance: ImageCovariance
-    noise: Noise  # of the candidates
+    noise: Noise
 
 
 class ScanModel(Protocol):
     """Whoever makes a posterior of measured views, and of that an image covariance, exact or by samples."""
 
-    def __call__(self, angles_rad: Tensor, sinogram: Tensor) -> ImageBelief:
-        """From angles (view,), ascending, and line integrals (view, detector), float64."""
+    def __call__(self, angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None) -> ImageBelief:
+        """From angles (view,), ascending, line integrals (view, detector) and their variances, if known; float64."""
         ...
 
 
@@ -41,7 +48,7 @@ class ConditionedBeliefs:
     def __init__(self, candidates: Candidates, region: Tensor | None) -> None:
         self._candidates, self._region = candidates, region
         self._fitted: tuple[str, ...] = ()
-        self._known: dict[frozenset[str], CandidateViews] = {}
+        self._known: dict[_Views, CandidateViews] = {}
         self._base: CandidateViews | None = None
 
     def fitted(self, ids: tuple[str, ...]) -> bool:
@@ -53,32 +60,34 @@ class ConditionedBeliefs:
         self._base = CandidateViews(belief.covariance, self._candidates, belief.noise, region=self._region)
         self._fitted, self._known = ids, {}
 
-    def given(self, views: Mapping[str, float]) -> CandidateViews:
+    def given(self, views: Mapping[str, AwaitedView]) -> CandidateViews:
         """What is believed once these were measured as well.
 
         Args:
-            views: angles in radians by name, none of them behind the posterior.
+            views: by name, none of them behind the posterior.
 
         Raises:
             RuntimeError: no posterior yet.
         """
         if self._base is None:
             raise RuntimeError("expected a posterior to start from: call fit first")
-        wanted = frozenset(views)
-        start = max((known for known in self._known if known <= wanted), key=len, default=frozenset[str]())
+        wanted = frozenset(views.items())
+        start = max((known for known in self._known if known <= wanted), key=len, default=frozenset())
         conditioned = self._known.get(start, self._base)
-        for name in sorted(wanted - start):
+        for name, (angle_rad, noise_factor) in sorted(wanted - start):
             index = self._candidates.index_of(name)
             if index is None:
-                conditioned = conditioned.observing_view(self._candidates.view_at(views[name]))
+                transform = self._candidates.view_at(angle_rad)
+                conditioned = conditioned.observing_view(transform, noise_factor=noise_factor)
             else:
-                conditioned = conditioned.observing(index)
-        self.remember(wanted, conditioned)
+                conditioned = conditioned.observing(index, noise_factor=noise_factor)
+        self.remember(views, conditioned)
         return conditioned
 
-    def remember(self, names: frozenset[str], conditioned: CandidateViews) -> None:
-        """Keep what is believed once the views of these names were measured as well."""
-        self._known.pop(names, None)
-        self._known[names] = conditioned
+    def remember(self, views: Mapping[str, AwaitedView], conditioned: CandidateViews) -> None:
+        """Keep what is believed once these views were measured as well."""
+        key = frozenset(views.items())
+        self._known.pop(key, None)
+        self._known[key] = conditioned
         for oldest in list(self._known)[:-_KEPT]:
             del self._known[oldest]

@@ -17,7 +17,12 @@ _ROUNDING_RAD = 1e-9
 
 
 class Wedge(NamedTuple):
-    """Angles from `start_rad` forwards to `stop_rad`, both included, modulo the candidates' period."""
+    """Angles from one forwards to another, both included, modulo the candidates' period.
+
+    Args:
+        start_rad: the first.
+        stop_rad: the last, not below the first: across zero, a period is added to it.
+    """
 
     start_rad: float
     stop_rad: float

@@ -96,7 +96,7 @@ class GreedySelection:
         deviations = [views.region_std()]
         stopped = None
         while len(chosen) < n_views:
-            stopped = self.stopping.reached(n_views=len(taken), region_std=deviations[-1])
+            stopped = _used_up(views) or self.stopping.reached(n_views=len(taken), region_std=deviations[-1])
             allowed = self.constraints.allowed(views.candidates, taken)
             allowed[list(excluded)] = False
             if stopped is None and not allowed.any():
@@ -128,6 +128,13 @@ class GreedySelection:
     def _bounded(self, views: CandidateViews) -> bool:
         """Whether no score can rise when another view is measured."""
         return self.lazy and self.criterion.decreasing and views.exact and self.cost.per_radian == 0
+
+
+def _used_up(views: CandidateViews) -> str | None:
+    """Why no view can be chosen by what is left of the draws, or None."""
+    if not views.used_up:
+        return None
+    return f"of {views.n_draws:.0f} draws {views.draws_left:.1f} are not used up, too few to choose by"
 
 
 class _Scoring:

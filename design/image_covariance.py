@@ -55,7 +55,13 @@ class ImageCovariance:
         return (self.factor.square().sum(dim=1) + self.residual).reshape(self.shape)
 
     def project(self, transform: LinearMap, noise: Noise, *, batch: int = 512) -> Tensor:
-        """Φ = R⁻¹ A F with noise of covariance R Rᵀ: (angle, detector, rank) float64."""
+        """Φ = R⁻¹ A F with noise of covariance R Rᵀ: (angle, detector, rank) float64.
+
+        Args:
+            transform: A, image -> (angle, detector).
+            noise: of these rays.
+            batch: columns of F projected at a time; it bounds the memory.
+        """
         n_angles, n_detectors = transform.out_shape
         rays = torch.empty(n_angles, n_detectors, self.rank, dtype=torch.float64)
         for start in range(0, self.rank, batch):

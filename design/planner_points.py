@@ -23,11 +23,13 @@ class PointFormat:
     Args:
         axis: key of the angle, in degrees: the name of the rotation motor, for bluesky.
         projection: key of a view's line integrals, one a detector pixel.
+        noise_variance: key of their variances, which may be left out.
         readback_tolerance_deg: how far a motor may stop from where it was sent.
     """
 
     axis: str = "angle_deg"
     projection: str = "projection"
+    noise_variance: str = "noise_variance"
     readback_tolerance_deg: float = 0.05
 
     def point(self, suggestion: Suggestion) -> dict[str, Any]:
@@ -61,7 +63,8 @@ class PointFormat:
         for number, point in enumerate(points):
             where = f"point {number} ({ID_KEY} {point.get(ID_KEY)!r})"
             name, angle_rad = self._place(point, state, candidates, where)
-            view = MeasuredView(name, angle_rad, self._projection(point, width, where), _origin(name, state))
+            projection, variance = self._projection(point, width, where), self._variance(point, width, where)
+            view = MeasuredView(name, angle_rad, projection, _origin(name, state), variance)
             before = known.get(name) or added.get(name)
             if before is None:
                 added[name] = view
@@ -116,6 +119,19 @@ class PointFormat:
         if not values.isfinite().all():
             bad = int((~values.isfinite()).sum())
             raise ValueError(f"{where}: line integrals must be finite, got {bad} that are not: report it as failed")
+        return tuple(values.tolist())
+
+    def _variance(self, point: Mapping[str, Any], width: int, where: str) -> tuple[float, ...] | None:
+        given = point.get(self.noise_variance)
+        if given is None:
+            return None
+        values = torch.as_tensor(given, dtype=torch.float64)
+        if values.shape != (width,):
+            raise ValueError(f"{where}: a variance must be stated for {width} pixels, got {tuple(values.shape)}")
+        if not (values.isfinite() & (values > 0)).all():
+            raise ValueError(
+                f"{where}: variances must be positive and finite, got {float(values.min()):g} as the least"
+            )
         return tuple(values.tolist())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -23,12 +23,28 @@ class MeasuredView:
         angle_rad: where.
         projection: its line integrals, one a detector pixel.
         origin: "pilot" where it came before the first suggestion, "unplanned" where nobody had suggested it.
+        noise_variance: of each line integral; None where nobody stated it. Ratios are used, the scale is learned.
     """
 
     id: str
     angle_rad: float
     projection: tuple[float, ...]
     origin: Origin
+    noise_variance: tuple[float, ...] | None = None
+
+    @property
+    def precision(self) -> Tensor | None:
+        """1/variance of each line integral, (detector,) float64."""
+        if self.noise_variance is None:
+            return None
+        return torch.tensor(self.noise_variance, dtype=torch.float64).reciprocal()
+
+
+class AwaitedView(NamedTuple):
+    """A view beyond those behind the posterior: where, and how many times as noisy as they are."""
+
+    angle_rad: float
+    noise_factor: float
 
 
 @dataclass(frozen=True)
@@ -74,21 +90,47 @@ class PlannerState:
         return tuple(suggestion for suggestion in self.suggestions if suggestion.open)
 
     @property
-    def open_angles(self) -> dict[str, float]:
-        """Angles of the open suggestions by name."""
-        return {suggestion.id: suggestion.angle_rad for suggestion in self.open}
+    def awaited(self) -> dict[str, AwaitedView]:
+        """The open suggestions by name; nobody knows better than that they will be as noisy as the others."""
+        return {suggestion.id: AwaitedView(suggestion.angle_rad, 1.0) for suggestion in self.open}
 
     @property
-    def unfitted_angles(self) -> dict[str, float]:
-        """Angles, by name, of the measured views that came after the posterior in use."""
-        return {view.id: view.angle_rad for view in self.measured if view.id not in self.fitted_ids}
+    def unfitted(self) -> dict[str, AwaitedView]:
+        """By name, the measured views that came after the posterior in use."""
+        fitted = self._precisions(self.fitted_ids)
+        found = {}
+        for view in self.measured:
+            if view.id not in self.fitted_ids:
+                own = view.precision
+                factor = 1.0 if own is None or not fitted else float(torch.stack(fitted).mean() / own.mean())
+                found[view.id] = AwaitedView(view.angle_rad, factor)
+        return found
 
     def sinogram(self, ids: Iterable[str]) -> tuple[Tensor, Tensor]:
         """Angles (view,) and line integrals (view, detector), float64, of these measured views by angle."""
-        wanted = set(ids)
-        views = [view for view in self.measured if view.id in wanted]
+        views = self._views(ids)
         angles = torch.tensor([view.angle_rad for view in views], dtype=torch.float64)
         return angles, torch.tensor([view.projection for view in views], dtype=torch.float64)
+
+    def noise_variance(self, ids: Iterable[str]) -> Tensor | None:
+        """Of the line integrals of `sinogram`, (view, detector) float64; None where none of these views states it.
+
+        A view that does not is taken to be as noisy as the others: of every detector pixel their harmonic mean.
+        """
+        views = self._views(ids)
+        stated = self._precisions(view.id for view in views)
+        if not stated:
+            return None
+        typical = torch.stack(stated).mean(dim=0)
+        own = [view.precision for view in views]
+        return torch.stack([typical if precision is None else precision for precision in own]).reciprocal()
+
+    def _views(self, ids: Iterable[str]) -> list[MeasuredView]:
+        wanted = set(ids)
+        return [view for view in self.measured if view.id in wanted]
+
+    def _precisions(self, ids: Iterable[str]) -> list[Tensor]:
+        return [found for view in self._views(ids) if (found := view.precision) is not None]
 
     def suggesting(self, suggestions: Iterable[Suggestion], *, present_rad: float) -> Self:
         """The state once these were suggested; one that had failed is open again, its failures kept."""
@@ -133,7 +175,13 @@ class PlannerState:
             raise ValueError(f"a planner's state must have version {_VERSION}, got {plain.get('version')!r}")
         try:
             measured = [
-                MeasuredView(str(v["id"]), float(v["angle_rad"]), tuple(map(float, v["projection"])), v["origin"])
+                MeasuredView(
+                    str(v["id"]),
+                    float(v["angle_rad"]),
+                    tuple(map(float, v["projection"])),
+                    v["origin"],
+                    None if v.get("noise_variance") is None else tuple(map(float, v["noise_variance"])),
+                )
                 for v in plain["measured"]
             ]
             state = cls(

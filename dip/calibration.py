@@ -25,6 +25,10 @@ class Calibration:
         n_angles: from how many views.
         temperature: factor by which held-out rays (others than these) scaled the learned covariance.
         angles_rad: of the views.
+        chi_square_error: standard error of `chi_square` by what views differ in: rays of one view err together, so that
+            views count, not rays. NaN where fewer than two judge.
+        coverage_error: the same of `coverage_95`.
+        whole_views: whether views were held out as a whole; single rays show no error that a view's rays share.
     """
 
     chi_square: float
@@ -36,16 +40,27 @@ class Calibration:
     n_angles: int
     temperature: float
     angles_rad: tuple[float, ...]
+    chi_square_error: float = math.nan
+    coverage_error: float = math.nan
+    whole_views: bool = True
 
 
 def calibrate(
-    residual: Tensor, predictive_factor: Tensor, *, temperature: float = 1.0, angles_rad: tuple[float, ...] = ()
+    residual: Tensor,
+    predictive_factor: Tensor,
+    *,
+    views: Tensor | None = None,
+    whole_views: bool = True,
+    temperature: float = 1.0,
+    angles_rad: tuple[float, ...] = (),
 ) -> Calibration:
     """Compare residuals of held-out rays with their predictive covariance S = L Lᵀ.
 
     Args:
         residual: (rays,) float64, data minus prediction.
         predictive_factor: L, (rays, rays) float64 lower triangular.
+        views: (rays,) number of each ray's view; all of one view if left out.
+        whole_views: carried along.
         temperature: carried along.
         angles_rad: carried along; one for each view with rays held out.
     """
@@ -53,7 +68,9 @@ def calibrate(
     z = residual / predictive_factor.square().sum(dim=1).sqrt()
     nominal = torch.linspace(0.05, 0.95, _LEVELS, dtype=torch.float64)
     limits = math.sqrt(2) * torch.erfinv(nominal)
-    observed = (z.abs()[:, None] <= limits).double().mean(dim=0)
+    inside = (z.abs()[:, None] <= limits).double()
+    observed = inside.mean(dim=0)
+    views = torch.zeros(len(z), dtype=torch.long) if views is None else views
     return Calibration(
         chi_square=float(whitened.square().mean()),
         coverage_95=float(observed[-1]),
@@ -64,4 +81,22 @@ def calibrate(
         n_angles=len(angles_rad),
         temperature=temperature,
         angles_rad=angles_rad,
+        chi_square_error=between_views(whitened.square(), views),
+        coverage_error=between_views(inside[:, -1], views),
+        whole_views=whole_views,
     )
+
+
+def between_views(values: Tensor, views: Tensor) -> float:
+    """Standard error of the mean of `values`, (rays,), by leaving out one view at a time; NaN with fewer than two.
+
+    Delete-one-group jackknife (Efron & Tibshirani 1993, chapter 11); `views`, (rays,), are the groups' numbers.
+    """
+    _, group = torch.unique(views, return_inverse=True)
+    counts = torch.bincount(group).double()
+    n_views = len(counts)
+    if n_views < 2:
+        return math.nan
+    sums = torch.zeros_like(counts).index_add(0, group, values.double())
+    left = (sums.sum() - sums) / (counts.sum() - counts)
+    return float(((left - left.mean()).square().sum() * (n_views - 1) / n_views).sqrt())

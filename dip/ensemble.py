@@ -38,7 +38,7 @@ class Ensemble:
         return list(self._weights.values())
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """(members, 1, 1, row, col) -> (members, row, col): each member sees its own input."""
+        """(members, 1, 1, row, col) -> (members, row, col), volumes likewise: each member sees its own input."""
         if len(self) == 1:  # without the member axis, convolutions keep their fastest kernels
             alone = {name: weight[0] for name, weight in self._weights.items()}
             image: Tensor = functional_call(self._stateless, alone, (inputs[0],))
@@ -69,7 +69,8 @@ class Ensemble:
         device = self.parameters()[0].device
         network = copy.deepcopy(self._stateless).to_empty(device=device)
         network.load_state_dict({name: weight[index].detach() for name, weight in self._weights.items()})
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        layout = torch.channels_last if network.dimensions == 2 else torch.channels_last_3d
+        return network.to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
     def _one(self, weights: State, network_input: Tensor) -> Tensor:
         image: Tensor = functional_call(self._stateless, weights, (network_input,))
@@ -80,4 +81,4 @@ def _channels_last(stacked: Tensor) -> Tensor:
     """The layout in which one member's convolutions are fastest, by a half on processors with matrix units."""
     if stacked.ndim < 5:
         return stacked.clone()
-    return stacked.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format).permute(0, 1, 4, 2, 3)
+    return stacked.movedim(2, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 2)

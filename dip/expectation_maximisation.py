@@ -77,11 +77,18 @@ class ExpectationMaximisationSettings:
 
 
 class Estimate(NamedTuple):
-    """Hyperparameters at the end of the iteration."""
+    """Hyperparameters at the end of the iteration.
 
-    variances: dict[str, float]  # and lengths, by name
+    Args:
+        variances: and lengths, by name.
+        iterations: that were made.
+        gain: nats of evidence that the last step was worth, to first order.
+        converged: whether it was worth less than the tolerance.
+    """
+
+    variances: dict[str, float]
     iterations: int
-    gain: float  # nats of evidence that the last step was worth to first order
+    gain: float
     converged: bool
 
 

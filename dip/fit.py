@@ -70,6 +70,8 @@ def fit(
 ) -> Fit:
     """Train on the fitted rays once for every setting tried, keep what predicts the choosing rays best, and refit.
 
+    Volumes are fitted likewise, with one more axis in images, inputs (before the rows) and rays (before the detector).
+
     Every member leaves out rays of its own to choose by, so that together they judge more rays than one could spare,
     and their mean is a better image than any of them. Every attempt starts from the weights that the members come with.
     Rays must be predicted as well as rays that nobody fitted will be in the end, so the last steps are made anew from
@@ -83,7 +85,8 @@ def fit(
         holdout: rays that choose, for each member, and rays to leave to the last image.
         settings: what to try, and how long.
         precision: (angle, detector), relative inverse variance of each ray's noise; equal if left out.
-        on_step: called as (done, total, {"loss"}) at every checkpoint, with "holdout_loss" while rays are held out.
+        on_step: called as (done, total, {"run", "runs", "loss"}) at every checkpoint, with "holdout_loss" while rays
+            are held out. Runs are counted from 1: one for every setting tried, then three refits.
 
     Raises:
         ValueError: members, inputs and the hold-out's rays that are not as many.
@@ -100,11 +103,20 @@ def fit(
     seen = torch.where(holdout.judges, 0.0, given)
     attempts = settings.attempts(data, seen, noise_stated=precision is not None)
     total = len(attempts) * settings.steps + 3 * settings.refit_steps
+    n_runs = len(attempts) + (3 if settings.refit_steps else 0)
+
+    def telling(number: int) -> OnStep:
+        def tell(done: int, total: int, info: Mapping[str, float]) -> None:
+            if on_step is not None:
+                on_step(done, total, {"run": number, "runs": n_runs, **info})
+
+        return tell
+
     runs = []
     for number, (tv_weight, floor) in enumerate(attempts):
         problem.ensemble.load(start)
         run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
-        run.train(settings.steps, settings.learning_rate, number * settings.steps, total, on_step)
+        run.train(settings.steps, settings.learning_rate, number * settings.steps, total, telling(number + 1))
         runs.append(run)
     best = min(runs, key=lambda run: run.chosen_loss)
     if not math.isfinite(best.chosen_loss):
@@ -115,7 +127,9 @@ def fit(
         if settings.refit_steps:
             done = len(attempts) * settings.steps + number * settings.refit_steps
             last = _Run(problem, settings, best.tv_weight, best.floor, rays.expand_as(holdout.chooses))
-            last.train(settings.refit_steps, settings.learning_rate / 5, done, total, on_step)
+            last.train(
+                settings.refit_steps, settings.learning_rate / 5, done, total, telling(len(attempts) + number + 1)
+            )
 
     refit(holdout.fitted, 0)
     holdout_residual = torch.where(holdout.chooses, problem.residuals(), 0.0)
@@ -172,7 +186,7 @@ class _Run:
         self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
         self.weight = torch.where(fitted, problem.precision.sqrt(), 0.0)
-        self.misfit = RampMisfit(problem.data.shape[-1], floor)
+        self.misfit = RampMisfit(problem.data.shape, floor)
         scale = self.misfit(self.weight * problem.data)
         self.scale = torch.where(scale > 0, scale, 1.0)  # of an empty scan any scale will do
         self.steps: list[int] = []
@@ -187,7 +201,7 @@ class _Run:
         """Mean square of all held-out rays, each member where it was best."""
         return float(self.chosen_losses.mean())
 
-    def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep | None) -> None:
+    def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep) -> None:
         """One cycle of Adam; on_step is told of `done` + step out of `total`."""
         ensemble = self.problem.ensemble
         # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
@@ -209,10 +223,9 @@ class _Run:
             schedule.step()
             if step % every == 0 or step == steps:
                 self._look(step)
-                if on_step is not None:
-                    told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
-                    info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
-                    on_step(done + step, total, info)
+                told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
+                info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
+                on_step(done + step, total, info)
 
     def _loss(self) -> Tensor:
         problem = self.problem
@@ -220,7 +233,9 @@ class _Run:
             output = problem.ensemble(problem.inputs)
         images = output.float()
         loss = self.misfit(self.weight * (problem.transform(images) - problem.data)) / self.scale
-        return (loss + self.tv_weight * total_variation(images) if self.tv_weight else loss).sum()
+        if self.tv_weight:
+            loss = loss + self.tv_weight * total_variation(images, axes=images.ndim - 1)
+        return loss.sum()
 
     def _look(self, step: int) -> None:
         squared = self.problem.residuals().square()
@@ -241,4 +256,5 @@ class _Run:
     def _mean_square(self, squared: Tensor, rays: Tensor) -> Tensor:
         """Weighed by precision, (members,)."""
         precision = torch.where(rays, self.problem.precision, 0.0)
-        return (squared * precision).sum(dim=(1, 2)) / precision.sum(dim=(1, 2))
+        rays_of_one = tuple(range(1, squared.ndim))
+        return (squared * precision).sum(dim=rays_of_one) / precision.sum(dim=rays_of_one)

@@ -86,7 +86,7 @@ class FitSettings:
         return [
             (tv_weight, floor)
             for floor in self.floors(noise_stated=noise_stated)
-            for tv_weight in self._weights(RampMisfit(data.shape[-1], floor), data, precision)
+            for tv_weight in self._weights(RampMisfit(data.shape, floor), data, precision)
         ]
 
     def _weights(self, misfit: RampMisfit, data: Tensor, precision: Tensor) -> tuple[float, ...]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-_FEWEST_VIEWS = 24  # below this, a whole view is too much of the scan to leave out
+FEWEST_WHOLE_VIEWS = 24
+"""Views below which single rays are held out: a whole view is too much of the scan to leave out then."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,17 @@ class Holdout:
     @property
     def whole_views(self) -> bool:
         """Whether views are held out as a whole, so that errors which all rays of a view share can be seen."""
-        return not (self.judges.any(dim=1) & ~(self.judges | self.masked).all(dim=1)).any()
+        judging = self.judges.flatten(1).any(dim=1)
+        return not (judging & ~(self.judges | self.masked).flatten(1).all(dim=1)).any()
 
     @property
     def judging_views(self) -> Tensor:
         """Indices of the views with rays that judge."""
-        return torch.nonzero(self.judges.any(dim=1))[:, 0]
+        return torch.nonzero(self.judges.flatten(1).any(dim=1))[:, 0]
 
 
 def hold_out(
-    sinogram_shape: tuple[int, int],
+    sinogram_shape: tuple[int, ...],
     fraction: float,
     *,
     n_members: int = 1,
@@ -64,7 +66,7 @@ def hold_out(
     their model error. With fewer views they are random rays.
 
     Args:
-        sinogram_shape: (angle, detector).
+        sinogram_shape: (angle, detector), or (angle, row, detector).
         fraction: of all rays, for each of the sets; more than 0, and at most half of the rays in all.
         n_members: sets that choose.
         masked: (angle, detector) bool, rays without information, which no set takes; none if left out.
@@ -80,8 +82,8 @@ def hold_out(
             f"each: hold out at most {0.5 / n_sets:.3g}"
         )
     masked = torch.zeros(sinogram_shape, dtype=torch.bool) if masked is None else masked.cpu()
-    views = torch.nonzero(~masked.all(dim=1))[:, 0]
-    whole = len(views) >= _FEWEST_VIEWS
+    views = torch.nonzero(~masked.flatten(1).all(dim=1))[:, 0]
+    whole = len(views) >= FEWEST_WHOLE_VIEWS
     sets = (
         _whole_views(masked, views, fraction, n_sets, generator)
         if whole

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LogNormal:
-    """log θ ~ N(log median, spread²); the density is one of log θ."""
+    """log θ ~ N(log median, spread²); the density is one of log θ.
+
+    Args:
+        median: of θ, in its unit.
+        spread: of log θ, in natural logarithms.
+    """
 
     median: float
     spread: float
@@ -22,7 +27,11 @@ class LogNormal:
 
 @dataclass(frozen=True)
 class LogNormalPrior:
-    """Independent log-normal priors of some variances; of the others, a flat one in log θ."""
+    """Independent log-normal priors of some variances; of the others, a flat one in log θ.
+
+    Args:
+        variances: the priors, by the variance's name.
+    """
 
     variances: Mapping[str, LogNormal]
 

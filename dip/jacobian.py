@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dip.layers import Layer, curved, derivative, layer, weighted, zeros
+from dip.layers import Layer, Weighted, curved, derivative, layer, weighted, zeros
 from operators.linear_map import batch_shape
 
 
 class NetworkJacobian:
     """J = df/dw at the network's present weights, a `LinearMap` from weights (P,) to outputs.
 
-    An output is the image (row, col) of a network from one image to one image, or (input, output) of one that takes
-    every input to a vector, such as a classifier's logits.
+    An output is the image (row, col) of a network from one image to one image, the volume (slice, row, col) of one from
+    volume to volume, or (input, output) of one that takes every input to a vector, such as a classifier's logits.
 
     Weights are those of convolutions and linear layers; biases and the parameters of normalisations are left out
     (METHOD: only convolution weights enter J). A call is a Jacobian-vector product, `adjoint` a vector-Jacobian
@@ -29,7 +28,7 @@ class NetworkJacobian:
     Args:
         network: all that is not linear in it must be a module without others inside, and no module may be called
             twice. Its weights must not change afterwards: activations are computed here, once.
-        network_input: (inputs, ...); (1, 1, rows, cols) for an image.
+        network_input: (inputs, ...); (1, 1, rows, cols) for an image, (1, 1, slices, rows, cols) for a volume.
         batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations.
         slope_floor: least slope of a sigmoid. A saturated pixel's own slope is zero, and so would its variance be,
             however wrong it is; 0 gives the exact Jacobian.
@@ -62,8 +61,8 @@ class NetworkJacobian:
         return (self._n_weights,)
 
     @property
-    def out_shape(self) -> tuple[int, int]:
-        """(row, col), or (input, output)."""
+    def out_shape(self) -> tuple[int, ...]:
+        """(row, col), (slice, row, col), or (input, output)."""
         return self._out_shape
 
     def weights(self) -> Tensor:
@@ -75,7 +74,7 @@ class NetworkJacobian:
         return {name: slice(layer.start, layer.stop) for name, layer in self._layers.items()}
 
     def outputs(self, step: Tensor) -> Tensor:
-        """The network's own outputs, (row, col) or (input, output), at its weights plus `step`, (P,)."""
+        """The network's own outputs, (*out_shape), at its weights plus `step`, (P,)."""
         batch_shape(step, self.in_shape, "step")
         moved = {
             f"{name}.weight": layer.module.weight + step[layer.start : layer.stop].reshape(layer.module.weight.shape)
@@ -154,7 +153,7 @@ class NetworkJacobian:
         with _frozen(self.network, self._modules), _hooks(self._curved, differentiate):
             yield
 
-    def _activations(self) -> tuple[dict[str, Tensor], dict[str, torch.Size], tuple[int, int]]:
+    def _activations(self) -> tuple[dict[str, Tensor], dict[str, torch.Size], tuple[int, ...]]:
         """Inputs of all modules, shapes of their outputs, and the shape of the network's."""
         inputs: dict[str, Tensor] = {}
         shapes: dict[str, torch.Size] = {}
@@ -172,10 +171,10 @@ class NetworkJacobian:
             output = self.network(self.network_input)
         if left := sorted(every.keys() - inputs.keys()):
             raise ValueError(f"every module must take part in a pass, got none of {', '.join(left)}")
-        if output.ndim < 2 or math.prod(output.shape[:-2]) != 1:
-            raise ValueError(f"the network must give (inputs, outputs) or one image, got {tuple(output.shape)}")
-        rows, cols = output.shape[-2:]
-        return inputs, shapes, (rows, cols)
+        vectors, one = output.ndim == 2, output.ndim in (4, 5) and output.shape[:2] == (1, 1)
+        if not (vectors or one):
+            raise ValueError(f"the network must give (inputs, outputs), one image or volume, got {tuple(output.shape)}")
+        return inputs, shapes, tuple(output.shape if vectors else output.shape[2:])
 
 
 @contextlib.contextmanager
@@ -189,7 +188,7 @@ def _hooks(modules: Mapping[str, nn.Module], make: Callable[[str], Callable[...,
 
 
 @contextlib.contextmanager
-def _frozen(network: nn.Module, modules: Mapping[str, nn.Conv2d | nn.Linear]) -> Iterator[None]:
+def _frozen(network: nn.Module, modules: Mapping[str, Weighted]) -> Iterator[None]:
     """Layers without biases inside, and no gradient for weights, which are formed from patches."""
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
     biases = {module: module.bias for module in modules.values()}

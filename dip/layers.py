@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,18 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+Convolution: TypeAlias = nn.Conv2d | nn.Conv3d
+Weighted: TypeAlias = Convolution | nn.Linear
+"""What has weights that enter the Jacobian."""
+
 Derivative = Callable[[Tensor], Tensor]
 """Tangents (n · inputs, ...) of a module's input -> those of its output."""
 
 # What these do depends on nothing but the element itself; the slopes of one forward pass serve all tangents.
 _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.ELU, nn.Softplus)
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # which may be empty
-_LINEAR = (nn.Identity, nn.Flatten, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample)
+_POOLS = (nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+_LINEAR = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Upsample, *_POOLS)
 _DIFFERENT_IN_TRAINING = (_BatchNorm, _DropoutNd)
 
 
@@ -30,10 +37,10 @@ class Layer:
         start: where its weights begin among those of all layers.
         stop: where they end.
         patches: (in_channels · kernel, positions), positions of all inputs one after the other.
-        out_shape: of its output, channels last: (inputs, rows, cols, channels), or (inputs, channels).
+        out_shape: of its output, channels last: (inputs, ..., channels), without positions for a linear layer.
     """
 
-    module: nn.Conv2d | nn.Linear
+    module: Weighted
     start: int
     stop: int
     patches: Tensor
@@ -52,9 +59,9 @@ class Layer:
         return (self.patches @ positions).mT.reshape(n, -1)
 
 
-def weighted(network: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+def weighted(network: nn.Module) -> dict[str, Weighted]:
     """The modules whose weights enter the Jacobian, by name, in the order in which they were added."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
+    return {name: module for name, module in network.named_modules() if isinstance(module, Weighted)}
 
 
 def curved(network: nn.Module) -> dict[str, nn.Module]:
@@ -68,28 +75,39 @@ def curved(network: nn.Module) -> dict[str, nn.Module]:
         if module.training and isinstance(module, _DIFFERENT_IN_TRAINING):
             raise ValueError(f"{name} must not depend on the other inputs or on chance: try network.eval()")
         alone = next(module.children(), None) is None
-        if alone and not isinstance(module, (nn.Conv2d, nn.Linear, *_LINEAR, *_CONTAINERS)):
+        if alone and not isinstance(module, (Weighted, *_LINEAR, *_CONTAINERS)):
             found[name] = module
     return found
 
 
-def layer(name: str, module: nn.Conv2d | nn.Linear, start: int, inputs: Tensor, output_shape: torch.Size) -> Layer:
+def layer(name: str, module: Weighted, start: int, inputs: Tensor, output_shape: torch.Size) -> Layer:
     """A layer where its input is `inputs`, (inputs, channels, ...).
 
     Raises:
-        ValueError: a layer of another kind than plain convolutions of images and linear layers of vectors.
+        ValueError: a layer of another kind than plain convolutions of images or volumes and linear layers of vectors.
     """
     if isinstance(module, nn.Linear):
         if inputs.ndim != 2:
             raise ValueError(f"{name} must have vectors (inputs, features) as its input, got {tuple(inputs.shape)}")
         patches = inputs.mT
     else:
-        if module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str):
-            raise ValueError(f"{name} must be a convolution with groups=1 and a number of zeros around, got {module}")
-        every = functional.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)
-        patches = every.transpose(0, 1).flatten(1)
+        patches = _patches(name, module, inputs)
     shape = (output_shape[0], *output_shape[2:], output_shape[1])
     return Layer(module, start, start + module.weight.numel(), patches, shape)
+
+
+def _patches(name: str, module: Convolution, inputs: Tensor) -> Tensor:
+    """(inputs, channels, ...) -> (channels · kernel, positions of the output): what each position's weights meet."""
+    if module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str):
+        raise ValueError(f"{name} must be a convolution with groups=1 and a number of zeros around, got {module}")
+    windows = functional.pad(inputs, [pad for n in reversed(module.padding) for pad in (n, n)])
+    taps = zip(module.kernel_size, module.stride, module.dilation, strict=True)
+    for axis, (size, step, apart) in enumerate(taps, 2):
+        windows = windows.unfold(axis, apart * (size - 1) + 1, step)[..., ::apart]
+    # (inputs, channels, *positions, *kernel) -> (channels, *kernel, inputs, *positions)
+    n = len(module.kernel_size)
+    ordered = windows.permute(1, *range(n + 2, 2 * n + 2), 0, *range(2, n + 2))
+    return ordered.reshape(inputs.shape[1] * math.prod(module.kernel_size), -1)
 
 
 def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivative:
@@ -120,7 +138,7 @@ def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivati
 
 
 def zeros(n: int, like: Tensor) -> Tensor:
-    """Inputs (n · inputs, ...) of zeros, `like` being (inputs, ...), channels last where they are images."""
+    """Inputs (n · inputs, ...) of zeros, `like` being (inputs, ...), channels last where they are images or volumes."""
     return _channels_last(like.new_zeros(n * len(like), *like.shape[1:]))
 
 
@@ -129,4 +147,5 @@ def _repeated(at: Tensor, tangent: Tensor) -> Tensor:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.contiguous(memory_format=formats[x.ndim]) if x.ndim in formats else x

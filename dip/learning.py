@@ -225,6 +225,12 @@ def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout)
     Of an ensemble it is a little too large: the residuals are single members', and their mean's are smaller.
 
     Two rays that came out just as expected are counted in, so that very few rays cannot move it far.
+
+    Args:
+        model: linearised at the fit's network.
+        found: the fit, with residuals of the rays that choose.
+        learned: variances of the model.
+        holdout: which rays choose; those that judge are not looked at.
     """
     rays = torch.nonzero(~(holdout.judges | holdout.masked).reshape(-1))[:, 0]
     factor = torch.linalg.cholesky(model.covariance.select(rays).matrix(learned.variances))

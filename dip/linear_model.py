@@ -144,7 +144,14 @@ class LinearModel:
     def linearisation_error(
         self, variances: Mapping[str, float], data_factor: Tensor, n: int, *, generator: torch.Generator
     ) -> float:
-        """Over `weight_draws`, see there."""
+        """See `dip.linearisation_error`, over `weight_draws`.
+
+        Args:
+            variances: by name.
+            data_factor: lower Cholesky factor of the rays' covariance with these variances, (rays, rays) float64.
+            n: draws.
+            generator: of the draws.
+        """
         return linearisation_error(self.jacobian, self.weight_draws(variances, data_factor, n, generator=generator))
 
     def posterior(

@@ -84,12 +84,19 @@ class WhitenedRays:
 
 
 class Update(NamedTuple):
-    """Draws from the posterior, and how well the equations behind them were solved."""
+    """Draws from the posterior, and how well the equations behind them were solved.
 
-    latent: Tensor  # (n, *latent) float64, u' = u + Φᵀ(I + ΦΦᵀ)⁻¹(R⁻¹ε − Φ u)
-    images: Tensor  # (n, row, col), F u' in the dtype of the passes
-    relative_residual: Tensor  # (n,) float64, of the equations solved, relative to R⁻¹ε
-    passes: int  # products with A F or its adjoint, for each draw
+    Args:
+        latent: u' = u + Φᵀ(I + ΦΦᵀ)⁻¹(R⁻¹ε − Φ u), (n, *latent) float64.
+        images: F u', (n, row, col) in the dtype of the passes.
+        relative_residual: of the equations solved, relative to R⁻¹ε, (n,) float64.
+        passes: products with A F or its adjoint, for each draw.
+    """
+
+    latent: Tensor
+    images: Tensor
+    relative_residual: Tensor
+    passes: int
 
 
 class PathwiseUpdate(Protocol):

@@ -13,12 +13,19 @@ from operators import LinearMap, Noise
 
 
 class Samples(NamedTuple):
-    """Draws from a posterior, and how well the solves behind them went."""
+    """Draws from a posterior, and how well the solves behind them went.
 
-    images: Tensor  # (n, row, col)
-    relative_residual: Tensor  # (n,), of the equations solved for a draw; 0 where none are
-    tolerance: float  # residual up to which a draw counts as converged
-    passes: int  # products with A F or its adjoint, of the draw with most of them
+    Args:
+        images: (n, row, col), in the mean's unit.
+        relative_residual: of the equations solved for a draw, (n,); 0 where none are.
+        tolerance: residual up to which a draw counts as converged.
+        passes: products with A F or its adjoint, of the draw with most of them.
+    """
+
+    images: Tensor
+    relative_residual: Tensor
+    tolerance: float
+    passes: int
 
     @property
     def converged(self) -> bool:
@@ -27,21 +34,35 @@ class Samples(NamedTuple):
 
 
 class VarianceEstimate(NamedTuple):
-    """Variance of every pixel, with its own error."""
+    """Variance of every pixel, with its own error.
 
-    variance: Tensor  # (row, col)
-    standard_error: Tensor  # (row, col), of the variance: variance · √(2/n) for n samples, zero where exact
-    n_samples: int  # 0 where exact
-    worst_residual: float  # of the samples behind it
-    converged: bool  # whether all of them were
+    Args:
+        variance: (row, col), in the squared unit of the mean.
+        standard_error: of the variance, (row, col): variance · √(2/n) for n samples, zero where exact.
+        n_samples: 0 where exact.
+        worst_residual: of the samples behind it.
+        converged: whether all of them were.
+    """
+
+    variance: Tensor
+    standard_error: Tensor
+    n_samples: int
+    worst_residual: float
+    converged: bool
 
 
 class RegionStd(NamedTuple):
-    """Standard deviation of the mean over a region, with its own error."""
+    """Standard deviation of the mean over a region, with its own error.
 
-    std: float  # in the image's unit
-    standard_error: float  # of the deviation: std / √(2n) for n samples, zero where exact
-    converged: bool  # whether all samples behind it were
+    Args:
+        std: in the image's unit.
+        standard_error: of the deviation: std / √(2n) for n samples, zero where exact.
+        converged: whether all samples behind it were.
+    """
+
+    std: float
+    standard_error: float
+    converged: bool
 
 
 class Posterior(Protocol):

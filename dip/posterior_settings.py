@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 PosteriorMethod = Literal["dense", "cholesky", "cg", "sgd", "sdd"]
+"""How samples are drawn: exactly from the pixels' covariance, or by one of four ways to solve with the rays'."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ from operators.linear_map import batch_shape
 class NetworkPrior:
     """F in x = x̂ + F u, u ~ N(0, I): a `LinearMap` from (P + row · col,) to images (row, col).
 
+    Volumes (slice, row, col) likewise, with voxels for pixels.
+
     F = [J Σ^{1/2}, τ I]. The first part moves the network's weights (arXiv 2203.00479). The second is the error
     of the representation: what the true image holds and no small change of weights can make, white in the pixels.
 
@@ -33,12 +35,11 @@ class NetworkPrior:
     @property
     def in_shape(self) -> tuple[int]:
         """(P + row · col,)."""
-        rows, cols = self.out_shape
-        return (self.jacobian.in_shape[0] + rows * cols,)
+        return (self.jacobian.in_shape[0] + math.prod(self.out_shape),)
 
     @property
-    def out_shape(self) -> tuple[int, int]:
-        """(row, col)."""
+    def out_shape(self) -> tuple[int, ...]:
+        """(row, col), or (slice, row, col)."""
         return self.jacobian.out_shape
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -51,11 +52,11 @@ class NetworkPrior:
     def adjoint(self, y: Tensor) -> Tensor:
         """Fᵀ x: (*batch, row, col) -> (*batch, P + row · col)."""
         weights = self._root.adjoint(self.jacobian.adjoint(y))
-        return torch.cat([weights, self._pixel_std * y.flatten(-2)], dim=-1)
+        return torch.cat([weights, self._pixel_std * y.flatten(-len(self.out_shape))], dim=-1)
 
     def covariance(self) -> Tensor:
         """F Fᵀ, (row · col, row · col) float64, summed in float64: one vector-Jacobian product a pixel."""
-        n_pixels = self.out_shape[0] * self.out_shape[1]
+        n_pixels = math.prod(self.out_shape)
         weights = self.jacobian.weights()
         unit = torch.eye(n_pixels, device=weights.device, dtype=weights.dtype)
         rows = self._root.adjoint(self.jacobian.adjoint(unit.reshape(n_pixels, *self.out_shape)))

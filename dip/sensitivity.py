@@ -27,10 +27,15 @@ def sensitivity_of(rows: Tensor, relative_noise: Tensor) -> Tensor:
 
 
 class Sensitivity(NamedTuple):
-    """Mean square of each column of A J, estimated, and how well."""
+    """Mean square of each column of A J, estimated, and how well.
 
-    mean_square: Tensor  # (P,) float64
-    standard_error: Tensor  # (P,) float64
+    Args:
+        mean_square: (P,) float64.
+        standard_error: of it, (P,) float64.
+    """
+
+    mean_square: Tensor
+    standard_error: Tensor
 
 
 def estimate_sensitivity(

@@ -67,7 +67,14 @@ class TangentKernelModel:
         *,
         generator: torch.Generator,  # noqa: ARG002
     ) -> float | None:
-        """None: the kernel is normalised and a mean over members, so that no network's weights belong to its draws."""
+        """None: the kernel is normalised and a mean over members, so that no network's weights belong to its draws.
+
+        Args:
+            variances: not looked at, like the others: they are asked of every model.
+            data_factor: likewise.
+            n: likewise.
+            generator: likewise.
+        """
         return None
 
     def posterior(

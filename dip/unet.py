@@ -1,4 +1,4 @@
-"""The deep image prior's network: a small U-Net from one image to one image of the same size."""
+"""The deep image prior's network: a small U-Net from an image to an image of the same size, or of volumes likewise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dip.layers import Convolution
+
 Output = Literal["linear", "sigmoid"]
 Norm = Literal["none", "group"]
+Dimensions = Literal[2, 3]
 
 _NORM_GROUPS = 4  # or as many as the channels can be divided into
 
@@ -58,28 +61,34 @@ class UNetSettings:
 class UNet(nn.Module):
     """A U-Net of 3x3 convolutions and leaky ReLUs, with group normalisation between them where set.
 
-    Any image size: the input is padded to a multiple of the coarsest step and the output cropped.
+    Any image size: the input is padded to a multiple of the coarsest step and the output cropped. Of volumes it is the
+    same network with filters of 3x3x3, which makes about three times as many weights.
 
     Args:
         settings: the network's shape.
         generator: draws the initial weights, N(0, 1/fan-in); biases start at zero. Torch's own start is √3 smaller, and
             the fit then depends on the seed: in 750 steps, one seed in three stopped 2 % short in correlation.
+        dimensions: 2 for images, 3 for volumes.
     """
 
-    def __init__(self, settings: UNetSettings, *, generator: torch.Generator) -> None:
+    def __init__(self, settings: UNetSettings, *, generator: torch.Generator, dimensions: Dimensions = 2) -> None:
         super().__init__()
-        channels, skips, norm = settings.channels, settings.skip_channels, settings.norm
-        self.settings = settings
-        self.inward = _convolutions(1, channels[0], stride=1, norm=norm)
-        self.down = nn.ModuleList(_convolutions(a, b, stride=2, norm=norm) for a, b in itertools.pairwise(channels))
+        channels, skips = settings.channels, settings.skip_channels
+        self.settings, self.dimensions = settings, dimensions
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+
+        def pair(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
+            return _convolutions(convolution, n_in, n_out, stride=stride, norm=settings.norm)
+
+        self.inward = pair(1, channels[0])
+        self.down = nn.ModuleList(pair(a, b, stride=2) for a, b in itertools.pairwise(channels))
         self.skips = nn.ModuleList(
-            nn.Conv2d(c, s, 1) if s else nn.Identity() for c, s in zip(channels, skips, strict=False)
+            convolution(c, s, 1) if s else nn.Identity() for c, s in zip(channels, skips, strict=False)
         )
         self.up = nn.ModuleList(
-            _convolutions(below + skip, here, stride=1, norm=norm)
-            for here, below, skip in zip(channels, channels[1:], skips, strict=False)
+            pair(below + skip, here) for here, below, skip in zip(channels, channels[1:], skips, strict=False)
         )
-        self.outward = nn.Conv2d(channels[0], 1, 1)
+        self.outward = convolution(channels[0], 1, 1)
         self.output = nn.Sigmoid() if settings.output == "sigmoid" else nn.Identity()
         self.reset(generator)
 
@@ -96,30 +105,31 @@ class UNet(nn.Module):
                     module.reset_parameters()
 
     def forward(self, z: Tensor) -> Tensor:
-        """(n, 1, rows, cols) -> (n, 1, rows, cols)."""
+        """(n, 1, rows, cols), or (n, 1, slices, rows, cols), to the same."""
         image: Tensor = self.output(self.before_output(z))
         return image
 
     def before_output(self, z: Tensor) -> Tensor:
         """The same without the final sigmoid."""
-        rows, cols = z.shape[-2:]
+        shape = z.shape[2:]
         step = 2 ** len(self.down)
-        x = functional.pad(z, (0, -cols % step, 0, -rows % step), mode="replicate")
+        x = functional.pad(z, [pad for n in reversed(shape) for pad in (0, -n % step)], mode="replicate")
         features = [self.inward(x)]
         for down in self.down:
             features.append(down(features[-1]))
         x = features.pop()
         for scale in reversed(range(len(self.up))):
-            x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            mode = "bilinear" if self.dimensions == 2 else "trilinear"
+            x = functional.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
             if self.settings.skip_channels[scale]:
                 x = torch.cat([x, self.skips[scale](features[scale])], dim=1)
             x = self.up[scale](x)
-        out: Tensor = self.outward(x)[..., :rows, :cols]
+        out: Tensor = self.outward(x)[(..., *map(slice, shape))]
         return out
 
-    def convolutions(self) -> dict[str, nn.Conv2d]:
+    def convolutions(self) -> dict[str, Convolution]:
         """All convolutions by name, from input to output."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, nn.Conv2d)}
+        return {name: module for name, module in self.named_modules() if isinstance(module, Convolution)}
 
     def scale_of(self, name: str) -> str:
         """The block of the prior that a convolution belongs to: one stage at one scale, e.g. "down.1" or "up.0"."""
@@ -127,10 +137,10 @@ class UNet(nn.Module):
         return f"{stage}.{rest.partition('.')[0]}" if stage in ("down", "up", "skips") else stage
 
 
-def _convolutions(n_in: int, n_out: int, *, stride: int, norm: Norm) -> nn.Sequential:
+def _convolutions(convolution: type[Convolution], n_in: int, n_out: int, *, stride: int, norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels, step in ((n_in, stride), (n_out, 1)):
-        layers.append(nn.Conv2d(channels, n_out, 3, stride=step, padding=1))
+        layers.append(convolution(channels, n_out, 3, stride=step, padding=1))
         if norm == "group":
             layers.append(_GroupNorm(math.gcd(_NORM_GROUPS, n_out), n_out))
         layers.append(nn.LeakyReLU(0.2))

@@ -17,6 +17,7 @@ from dip.unet import UNet
 from operators.linear_map import batch_shape
 
 PriorKind = Literal["isotropic", "layer", "block", "filter-gp", "g-prior"]
+"""Which weights share a variance, see `weight_groups`."""
 
 _NORMALISATIONS = (nn.GroupNorm, nn.LayerNorm, _BatchNorm)
 _LEAST_SENSITIVITY = 1e-4  # of the mean over the weights

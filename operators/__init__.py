@@ -8,8 +8,10 @@ from operators.nystrom import NystromApproximation, nystrom_approximation
 from operators.power_iteration import largest_eigenvalue
 from operators.ray_transform import RayTransform
 from operators.solvers import Solution, cgls, conjugate_gradients
+from operators.volume_geometry import ConeBeam, SliceStack, VolumeGrid, VolumeScan
 
 __all__ = [
+    "ConeBeam",
     "FanBeam",
     "GaussianNoise",
     "Geometry",
@@ -21,9 +23,12 @@ __all__ = [
     "NystromApproximation",
     "ParallelBeam",
     "RayTransform",
+    "SliceStack",
     "Solution",
     "StackedMap",
     "StackedNoise",
+    "VolumeGrid",
+    "VolumeScan",
     "cgls",
     "conjugate_gradients",
     "filtered_back_projection",

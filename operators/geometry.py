@@ -236,6 +236,7 @@ class FanBeam(_FlatDetectorScan):
 
 
 Geometry: TypeAlias = ParallelBeam | FanBeam
+"""Either kind of scan."""
 
 
 def view_indices(indices: IndexInput, n_angles: int) -> list[int]:

@@ -78,7 +78,15 @@ class MatrixMap:
 
 
 class StackedMap:
-    """Two maps of the same image, one ray vector: the first's rays, then the second's."""
+    """Two maps of the same image, one ray vector: the first's rays, then the second's.
+
+    Args:
+        first: (row, col) -> its out_shape.
+        second: likewise.
+
+    Raises:
+        ValueError: maps of different images.
+    """
 
     def __init__(self, first: LinearMap, second: LinearMap) -> None:
         if first.in_shape != second.in_shape:

@@ -26,7 +26,13 @@ class Noise(Protocol):
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Draw noise of `shape` = (*batch, rays' own axes)."""
+        """Draw noise.
+
+        Args:
+            shape: (*batch, rays' own axes).
+            generator: of the draws, on its device.
+            dtype: of what is drawn.
+        """
         ...
 
     def apply(self, residual: Tensor) -> Tensor:
@@ -34,7 +40,11 @@ class Noise(Protocol):
         ...
 
     def typical(self) -> Noise:
-        """The noise of further views like these."""
+        """The noise of further views like these, the same for all rays."""
+        ...
+
+    def of_a_view(self) -> Noise:
+        """The noise of one further view, as its detector pixels have it."""
         ...
 
 
@@ -97,7 +107,13 @@ class GaussianNoise:
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Draw noise of `shape` = (*batch, angle, detector), on the generator's device."""
+        """Draw noise.
+
+        Args:
+            shape: (*batch, angle, detector).
+            generator: of the draws, on its device.
+            dtype: of what is drawn.
+        """
         unit = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
         if self.view_covariance is None:
             return unit * self.standard_deviation(unit)
@@ -116,6 +132,16 @@ class GaussianNoise:
         """
         precision = torch.as_tensor(self.variance).double().reciprocal().mean()
         return GaussianNoise(float(1 / precision), self.view_covariance)
+
+    def of_a_view(self) -> GaussianNoise:
+        """The noise of one further view: of every detector pixel the harmonic mean over the views.
+
+        An object absorbs most where it is thickest, from wherever it is looked at, and a dead pixel stays dead.
+        """
+        if not isinstance(self.variance, Tensor) or self.variance.ndim < 2:
+            return self
+        precision = self.variance.double().reciprocal().mean(dim=-2, keepdim=True)
+        return GaussianNoise(precision.reciprocal(), self.view_covariance)
 
     @cached_property
     def _root(self) -> Tensor:
@@ -161,7 +187,13 @@ class StackedNoise:
     def sample(
         self, shape: tuple[int, ...], *, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Draw (*batch, rays)."""
+        """Draw noise.
+
+        Args:
+            shape: (*batch, rays).
+            generator: of the draws, on its device.
+            dtype: of what is drawn.
+        """
         draws = [noise.sample((*shape[:-1], *own), generator=generator, dtype=dtype) for noise, own in self._parts]
         return torch.cat([draw.reshape(*shape[:-1], -1) for draw in draws], dim=-1)
 
@@ -172,6 +204,10 @@ class StackedNoise:
     def typical(self) -> Noise:
         """That of the second, the later one."""
         return self._parts[1][0].typical()
+
+    def of_a_view(self) -> Noise:
+        """That of the second, the later one."""
+        return self._parts[1][0].of_a_view()
 
     def _by_part(self, residual: Tensor, act: Callable[[Noise, Tensor], Tensor]) -> Tensor:
         batch = residual.shape[:-1]

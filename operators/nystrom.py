@@ -28,6 +28,11 @@ class NystromApproximation:
 
         P = U (diag(λ) + shift) Uᵀ / (λ_min + shift) + (I − U Uᵀ) (arXiv 2110.02820) is the preconditioner of
         A + shift · I: P⁻¹ makes the map a multiple of the identity along U, and leaves alone what U leaves out.
+
+        Args:
+            x: (*batch, *shape).
+            exponent: of P, -1 for the preconditioner itself.
+            shift: 0 or more.
         """
         flat = x.reshape(-1, len(self.vectors))
         along = flat @ self.vectors

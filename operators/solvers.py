@@ -17,10 +17,16 @@ class Solution:
 
     `relative_residual` is computed afresh from `value` after the last step. For `conjugate_gradients` it is
     |b - Ax| / |b|; for `cgls`, whose data need not be reachable, |Aᵀ(b - Ax)| / |Aᵀb|. A column of zeros counts as 0.
+
+    Args:
+        value: x, (*batch, *in_shape).
+        relative_residual: (*batch).
+        iterations: that were made.
+        tolerance: up to which a column counts as solved.
     """
 
-    value: Tensor  # (*batch, *in_shape)
-    relative_residual: Tensor  # (*batch)
+    value: Tensor
+    relative_residual: Tensor
     iterations: int
     tolerance: float
 

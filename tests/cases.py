@@ -21,6 +21,7 @@ from dip import (
     weight_groups,
 )
 from operators import (
+    ConeBeam,
     FanBeam,
     GaussianNoise,
     GramMap,
@@ -29,7 +30,10 @@ from operators import (
     MatrixMap,
     ParallelBeam,
     RayTransform,
+    SliceStack,
     StackedMap,
+    VolumeGrid,
+    VolumeScan,
 )
 
 SQUARE = ImageGrid(shape=(12, 12), pixel_mm=0.5)
@@ -55,6 +59,34 @@ GEOMETRIES: dict[str, ParallelBeam | FanBeam] = {
     "fan": FAN,
     "fan-offset": FAN_OFFSET,
 }
+BOX = VolumeGrid(shape=(5, 9, 8), pixel_mm=0.7, slice_mm=0.9, centre_z_mm=0.4)
+CONE = ConeBeam(
+    grid=VolumeGrid(shape=(7, 8, 8)),
+    angles_rad=ANGLES[:4],
+    n_rows=7,
+    n_detectors=9,
+    pitch_mm=2.0,
+    source_origin_mm=20.0,
+    origin_detector_mm=15.0,
+)
+CONE_OFFSET = ConeBeam(
+    grid=BOX,
+    angles_rad=ANGLES[1:5],
+    n_rows=6,
+    n_detectors=11,
+    pitch_mm=0.8,
+    source_origin_mm=8.0,
+    origin_detector_mm=0.0,
+    cor_index=6.2,
+    row_pitch_mm=1.3,
+    mid_row_index=1.9,
+)
+VOLUME_SCANS: dict[str, VolumeScan] = {
+    "cone": CONE,
+    "cone-offset": CONE_OFFSET,
+    "parallel-stack": SliceStack(scan=PARALLEL_OFFSET.select([0, 2, 3]), n_slices=4),
+    "fan-stack": SliceStack(scan=FAN.select([1, 4]), n_slices=3, slice_mm=1.5),
+}
 
 
 def _matrix_map(dtype: torch.dtype) -> MatrixMap:
@@ -68,13 +100,13 @@ SMALL_NETWORK = UNetSettings(channels=(2, 3), skip_channels=(1,))
 def network_jacobian(
     dtype: torch.dtype = torch.float64,
     *,
-    shape: tuple[int, int] = (5, 7),
+    shape: tuple[int, ...] = (5, 7),
     settings: UNetSettings = SMALL_NETWORK,
     batch: int = 4,
 ) -> NetworkJacobian:
     """Of a small network at its initial weights, for a random input; the same for every dtype but for rounding."""
     generator = torch.Generator().manual_seed(2)
-    network = UNet(settings, generator=generator).to(dtype)
+    network = UNet(settings, generator=generator, dimensions=2 if len(shape) == 2 else 3).to(dtype)
     network_input = torch.randn(1, 1, *shape, generator=generator)
     return NetworkJacobian(network, network_input.to(dtype), batch=batch)
 
@@ -100,6 +132,10 @@ CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
         nn.Conv2d(2, 4, 3, dilation=2), nn.LayerNorm([4, 2, 2]), nn.LeakyReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(4, 3),
     ),
+    "volumes": lambda: nn.Sequential(
+        nn.Unflatten(2, (2, 3)), nn.Conv3d(2, 4, 2, stride=(1, 1, 2), padding=(0, 1, 1), dilation=(1, 2, 1)),
+        nn.GroupNorm(2, 4), nn.LeakyReLU(), nn.AvgPool3d((1, 1, 2)), nn.Flatten(), nn.Linear(24, 3),
+    ),
     "residual": _Residual,
 }  # fmt: skip
 
@@ -121,9 +157,11 @@ def classifier_jacobian(
     return NetworkJacobian(network, inputs.to(dtype), batch=4)
 
 
-def network_prior(dtype: torch.dtype = torch.float64, *, kind: PriorKind = "block") -> NetworkPrior:
+def network_prior(
+    dtype: torch.dtype = torch.float64, *, shape: tuple[int, ...] = (5, 7), kind: PriorKind = "block"
+) -> NetworkPrior:
     """Every group with a variance and a length of its own, pixels with another."""
-    jacobian = network_jacobian(dtype)
+    jacobian = network_jacobian(dtype, shape=shape)
     sensitivity = torch.rand(jacobian.in_shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     groups = weight_groups(jacobian, kind, sensitivity=sensitivity)
     variances = {name: 0.2 + 0.3 * number for number, name in enumerate(groups)}
@@ -150,9 +188,19 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "fan-offset-line": lambda _: RayTransform(FAN_OFFSET, kernel="line"),
     "fan-offset-strip": lambda _: RayTransform(FAN_OFFSET),
     "selected-views": lambda _: RayTransform(FAN_OFFSET).select([4, 0, 4]),
+    "cone-strip": lambda _: RayTransform(CONE),
+    "cone-offset-strip": lambda _: RayTransform(CONE_OFFSET),
+    "parallel-stack": lambda _: RayTransform(VOLUME_SCANS["parallel-stack"]),
+    "fan-stack": lambda _: RayTransform(VOLUME_SCANS["fan-stack"]),
+    "cone-line": lambda _: RayTransform(CONE, kernel="line"),
+    "cone-offset-line": lambda _: RayTransform(CONE_OFFSET, kernel="line"),
+    "selected-cone-views": lambda _: RayTransform(CONE_OFFSET).select([3, 0, 3]),
+    "selected-stack-views": lambda _: RayTransform(VOLUME_SCANS["fan-stack"]).select([1]),
     "network-jacobian": network_jacobian,
     "classifier-jacobian": lambda dtype: classifier_jacobian(dtype=dtype),
+    "network-jacobian-volume": lambda dtype: network_jacobian(dtype, shape=(3, 4, 5)),
     "network-prior": network_prior,
+    "network-prior-volume": lambda dtype: network_prior(dtype, shape=(3, 4, 5)),
     "network-prior-filters": lambda dtype: network_prior(dtype, kind="filter-gp"),
     "network-prior-g": lambda dtype: network_prior(dtype, kind="g-prior"),
     "matern-prior": lambda _: MaternPrior(OBLONG, smoothness=1.5, length_mm=1.1, variance=2.0),

@@ -1,13 +1,6 @@
-// Starts the page: unpacks it, draws it, and keeps fields, drawings and numbers together.
+// The report: keeps fields, drawings and numbers together.
 
-const byId = (id) => document.getElementById(id);
 const inMm = (numbers) => numbers.map((number) => Number(number.toFixed(3))).join(",");
-
-async function loadPlotly() {
-  const script = document.createElement("script");
-  script.textContent = new TextDecoder().decode(await unpacked(byId("plotly").textContent));
-  document.head.append(script);
-}
 
 function tellPixel(field, row, col) {
   const i = row * field.cols + col;
@@ -98,32 +91,11 @@ class Page {
   }
 }
 
-// Charts are as large as the screen had them; on paper two fit beside each other.
-function followPaper() {
-  const plots = () => document.querySelectorAll(".js-plotly-plot");
-  const onPaper = (plot) => {
-    const { tall } = plot.dataset;
-    Plotly.relayout(plot, { width: plot.closest(".one") ? 660 : 320, height: tall ? 320 * tall : 290 });
-  };
-  addEventListener("beforeprint", () => plots().forEach(onPaper));
-  addEventListener("afterprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: null, height: null, autosize: true })));
-}
-
-async function start() {
-  await loadPlotly();
-  const numbers = JSON.parse(byId("numbers").textContent);
+startPage(async (numbers) => {
   const [image, std, steps] = await Promise.all([unpackedLevels(numbers.image), unpackedLevels(numbers.std), unpacked(numbers.samples.steps)]);
   await new Page(new Field(numbers, image, std, new Int8Array(steps)), numbers).start();
   await drawCoverage("coverage", numbers.calibration);
   await drawScores("scores", numbers.calibration);
   await drawFit("fit-curve", numbers.fit);
   if (numbers.sinogram) await drawSinogram(["sinogram", "residual"], numbers.sinogram);
-  followPaper();
-  document.body.dataset.ready = "yes";
-}
-
-start().catch((error) => {
-  byId("problem").hidden = false;
-  byId("problem").append(` (${error})`);
-  throw error;
 });

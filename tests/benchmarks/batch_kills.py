@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import signal
+import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ from tests.benchmarks.batch_cases import (
     write_scans,
 )
 from tests.benchmarks.environment import save
+
+_AT_THE_START = 0.2  # share of the kills that come before there is work, perhaps
 
 
 def main() -> None:
@@ -88,7 +91,11 @@ def _kill_once(
     scans: Path, out: Path, workers: tuple[str, ...], draw: random.Random, finished: dict[str, tuple[int, int]]
 ) -> Kill:
     process = start(scans, out, *workers, "--retry-failed")
-    time.sleep(draw.uniform(0.5, 15.0))
+    if draw.random() < _AT_THE_START:
+        time.sleep(draw.uniform(0.5, 15.0))
+    else:  # on a busy machine the imports alone take longer than that
+        _until_work(process, out)
+        time.sleep(draw.uniform(0.0, 5.0))
     children = workers_of(process.pid)
     victim = draw.choice(["parent", "worker"])
     in_flight = [row for row in rows_of(out) if row["state"] == "running"]
@@ -108,6 +115,15 @@ def _kill_once(
             finished.setdefault(result_of(row), _mark(out / result_of(row)))
     labels = tuple(f"{row['scan']}:{row['row']}" for row in in_flight)
     return Kill(victim, after is not None, labels, tuple(orphans), lived)
+
+
+def _until_work(process: subprocess.Popen[bytes], out: Path) -> None:
+    """Until a slice is in flight, or there is nothing to do."""
+    while process.poll() is None:
+        running = (row for row in rows_of(out) if row["state"] == "running")
+        if any(f"-{process.pid}-" in str(row["owner"]) for row in running):  # others are of a run killed before
+            return
+        time.sleep(0.1)
 
 
 def _orphans(children: list[int]) -> tuple[list[int], float]:

@@ -309,7 +309,8 @@ def outcomes(folder: Path, *, share: float = 1.0, seed: int = 0) -> Iterator[Out
                 original = whole[layout] / path.name
                 raw = kind == "bytes flipped" and (path.suffix == ".toml" or _may_be_unseen(original, path))
                 ended = "unseen" if raw else "misread"
-            yield Outcome(layout, kind, ended, message.splitlines()[0][:300], seconds, gigabytes)
+            said = message.splitlines()[0].replace(f"{place}/", "")[:300]  # where they lay is nobody's business
+            yield Outcome(layout, kind, ended, said, seconds, gigabytes)
 
 
 def main() -> None:

@@ -1,21 +1,21 @@
-"""Put the figures of results/*.json into README.md's tables: python -m tests.benchmarks.readme_tables.
+"""Put the figures of results/*.json into the tables of README.md and docs/: python -m tests.benchmarks.readme_tables.
 
 A table stands between the comment <!-- figures: NAME --> and the next empty line but one.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.environment import RESULTS
+from tests.benchmarks import small_experiment_tables
+from tests.benchmarks.environment import results
 from tests.benchmarks.joint_likelihood import constant_log_likelihood
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 SCANS = {"ta": "HTC 2022 ta", "tb": "HTC 2022 tb", "lotus": "lotus"}
 SAMPLERS = {
     "dense": "dense",
@@ -28,12 +28,6 @@ SAMPLERS = {
     "sdd without": "sdd, no preconditioner",
 }
 ANGLES, NOISE_PERCENT = (5, 10, 20, 30), (5, 10)
-
-
-def results(name: str) -> dict[str, Any]:
-    """One file of results."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return found
 
 
 def _header(*columns: str) -> str:
@@ -72,6 +66,25 @@ def real() -> list[str]:
             f"{100 * mean['image_coverage_95_with_reference_noise']:.1f} % | {mean['image_rms_z']:.2f} | "
             f"{seconds:.0f} |"
         )
+    return rows
+
+
+def real_in_short() -> list[str]:
+    """One row a scan, means over seeds: what README.md has room for."""
+    header = ("coverage 95 % of held-out rays", "of pixels", "rms z of pixels", "seconds")
+    rows = [_header("scan", "views", "correlation: ctuq / FBP", "chi-square per ray", *header)]
+    for name, title in SCANS.items():
+        scan = results("real")["scans"][name]
+        mean, seconds = scan["mean"], results("real_seconds")["scans"][name]["seconds"]
+        figures = [
+            f"{mean['correlation']:.4f} / {scan['correlation_fbp']:.4f}",
+            f"{mean['chi_square_per_ray']:.2f}",
+            f"{100 * mean['coverage_95']:.1f} %",
+            f"{100 * mean['image_coverage_95']:.1f} %",
+            f"{mean['image_rms_z']:.2f}",
+            f"{seconds:.0f}",
+        ]
+        rows.append(f"| {title} | {scan['views']} | {' | '.join(figures)} |")
     return rows
 
 
@@ -215,6 +228,23 @@ def counts_calibration() -> list[str]:
     return rows
 
 
+def pages() -> dict[str, dict[str, list[str]]]:
+    """Tables by name, by the page that they stand on."""
+    return {
+        "README.md": {"real_in_short": real_in_short()},
+        "docs/benchmarks.md": {
+            "real": real(),
+            "kmnist": kmnist(),
+            "likelihoods": likelihoods(),
+            "images": images(),
+            "samplers": samplers(),
+            "counts_noise": counts_noise(),
+            "counts_calibration": counts_calibration(),
+        },
+        "docs/small_experiments.md": small_experiment_tables.tables(),
+    }
+
+
 def filled(text: str, tables: dict[str, list[str]], page: str) -> str:
     """A page with its tables in place.
 
@@ -231,17 +261,10 @@ def filled(text: str, tables: dict[str, list[str]], page: str) -> str:
 
 
 def main() -> None:
-    """Rewrite README.md."""
-    tables = {
-        "real": real(),
-        "kmnist": kmnist(),
-        "likelihoods": likelihoods(),
-        "images": images(),
-        "samplers": samplers(),
-        "counts_noise": counts_noise(),
-        "counts_calibration": counts_calibration(),
-    }
-    README.write_text(filled(README.read_text(encoding="utf-8"), tables, README.name), encoding="utf-8")
+    """Rewrite the pages."""
+    for name, tables in pages().items():
+        page = ROOT / name
+        page.write_text(filled(page.read_text(encoding="utf-8"), tables, name), encoding="utf-8")
 
 
 if __name__ == "__main__":

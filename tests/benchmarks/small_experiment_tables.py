@@ -1,21 +1,13 @@
-"""Put the figures of the small experiments into docs/small_experiments.md.
-
-python -m tests.benchmarks.small_experiment_tables
-
-Tables stand as `readme_tables` has them. An experiment without results has a row that says so.
-"""
+"""The tables of docs/small_experiments.md, which `readme_tables` writes; one without results has a row that says so."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.environment import RESULTS
-from tests.benchmarks.readme_tables import filled, results
+from tests.benchmarks.environment import RESULTS, results
 
-PAGE = Path(__file__).parents[2] / "docs" / "small_experiments.md"
 KINDS = ("isotropic", "layer", "block", "g-prior")
 Figures = dict[str, Any]
 
@@ -216,13 +208,3 @@ def tables() -> dict[str, list[str]]:
         "depth_scans": scans(),
         "resnet": resnet(),
     }
-
-
-def main() -> None:
-    """Rewrite the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(filled(text, tables(), PAGE.name), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

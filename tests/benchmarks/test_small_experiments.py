@@ -17,8 +17,6 @@ from tests.benchmarks.classifiers import Dropout, LeNet, initialised, perceptron
 from tests.benchmarks.em_sensitivity import gradient_solve
 from tests.benchmarks.gp_sampling import Selection
 from tests.benchmarks.lenet_evidence import by_em, groups_of, shrunk, starts
-from tests.benchmarks.readme_tables import filled
-from tests.benchmarks.small_experiment_tables import PAGE, tables
 from tests.benchmarks.softmax_likelihood import UNIT, ClassifierModel, SoftmaxRoot, label_residual, predicted, rows_of
 from tests.dip.dense import dense, generator, randn
 
@@ -211,8 +209,3 @@ def test_samplers_of_a_process_are_the_exact_ones(method: str, monkeypatch: pyte
     assert residual < 0.05
     assert float(((own - mean) / variance.sqrt()).abs().max()) < 0.05
     assert float((spread / variance - 1).abs().max()) < 5 * math.sqrt(2 / gp_sampling.DRAWS)
-
-
-def test_the_page_shows_what_the_results_say() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert filled(text, tables(), PAGE.name) == text

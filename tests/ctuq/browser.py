@@ -49,6 +49,11 @@ def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = Fals
     page.on("console", lambda message: found.complaints.append(message.text))
     page.on("pageerror", lambda error: found.complaints.append(str(error)))
     page.on("request", lambda request: found.requests.append(request.url))
-    page.goto(path.as_uri())
+    page.goto(path.as_uri(), timeout=120_000)
     page.wait_for_selector("body[data-ready]", timeout=120_000)
     return found
+
+
+def requested(found: Opened) -> list[str]:
+    """Addresses that the page asked for, beside what it holds itself."""
+    return [url for url in found.requests if not url.startswith(("data:", "blob:"))]

@@ -92,10 +92,12 @@ class Silent:
     def __init__(self) -> None:
         self.written: list[Path] = []
         self.steps: list[tuple[str, int, int]] = []
+        self.infos: list[Mapping[str, float]] = []
         self.notes: list[Mapping[str, object]] = []
 
     def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
         self.steps.append((stage, done, total))
+        self.infos.append(info)
 
     def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None: ...
 

@@ -47,9 +47,11 @@ def geometry_of(angles_deg: object, *, fan: bool = False) -> Geometry:
     return ParallelBeam(grid=grid, angles_rad=angles_rad, n_detectors=N_DETECTORS)
 
 
-def scan_of(angles_deg: object, *, fan: bool = False, name: str = "disc") -> Scan:
+def scan_of(
+    angles_deg: object, *, fan: bool = False, name: str = "disc", noise_variance: torch.Tensor | None = None
+) -> Scan:
     geometry = geometry_of(angles_deg, fan=fan)
-    return Scan(disc_sinogram(geometry), geometry, None, name, file_name=f"{name}.h5")
+    return Scan(disc_sinogram(geometry), geometry, noise_variance, name, file_name=f"{name}.h5")
 
 
 class GaussianReconstruct:
@@ -57,6 +59,7 @@ class GaussianReconstruct:
 
     def __init__(self) -> None:
         self.n_views: list[int] = []
+        self.scans: list[Scan] = []
         self.fails_at: int | None = None
 
     def __call__(
@@ -69,6 +72,7 @@ class GaussianReconstruct:
         on_step: Callable[[str, int, int, Mapping[str, float]], None] | None = None,
     ) -> Reconstruction:
         self.n_views.append(scan.geometry.n_angles)
+        self.scans.append(scan)
         if len(self.n_views) == self.fails_at:
             raise KeyboardInterrupt
         if on_step is not None:
@@ -87,6 +91,8 @@ def gaussian_reconstruction(
     size = 0.01 * (1.5 + x / x.abs().max())
     root = torch.linalg.cholesky(size[:, None] * size * torch.exp(-distance / 3) + 1e-9 * torch.eye(len(x)))
     variance = torch.full(geometry.sinogram_shape, 1e-4, dtype=torch.float64)
+    if scan.noise_stated:
+        variance = torch.as_tensor(scan.noise_variance, dtype=torch.float64)
     shared = 1e-5 * torch.ones(geometry.n_detectors, geometry.n_detectors).double() if smooth else None
     noise = GaussianNoise(variance, shared)
     image = filtered_back_projection(geometry, scan.sinogram).float()
@@ -97,7 +103,7 @@ def gaussian_reconstruction(
         made,
         std=posterior.variance().variance.sqrt().float(),
         samples=draws.float(),
-        rays=Rays(geometry, noise, scan.sinogram.float()),
+        rays=Rays(geometry, noise, scan.sinogram.float(), scan.noise_stated),
         posterior=posterior,
         provenance=replace(
             fake_provenance(scan_name=scan.name), input_path=scan.file_name, config=(config or Config()).as_json()

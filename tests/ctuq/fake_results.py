@@ -47,6 +47,8 @@ def fake_calibration(*, spread: float = 1.0, n_rays: int = 1260, seed: int = 0) 
         n_angles=9,
         temperature=1.1,
         angles_rad=tuple(math.radians(angle) for angle in range(3, 363, 40)),
+        chi_square_error=0.05,
+        coverage_error=0.008,
     )
 
 

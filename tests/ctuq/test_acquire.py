@@ -14,7 +14,7 @@ from ctuq import scan_model
 from ctuq.__main__ import main
 from ctuq.acquisition_state import AcquisitionFolder
 from ctuq.sinogram_file import write_sinogram_file
-from tests.ctuq.fake_planning import N_DETECTORS, SMALL, GaussianReconstruct, scan_of
+from tests.ctuq.fake_planning import N_DETECTORS, SMALL, GaussianReconstruct, gaussian_reconstruction, scan_of
 
 PILOTS = (0.0, 60.0, 120.0)
 SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
@@ -67,6 +67,8 @@ def test_ask_and_tell_until_there_is_enough(
 ) -> None:
     first = ask(state, "-n", "2")
     assert len(set(first) - set(PILOTS)) == 2
+    page = (state / "acquisition.html").read_text("utf-8")
+    assert all(f"{angle}°" in page for angle in first)
     tell(state, first)
     second = ask(state, "-n", "3")
     assert not set(second) & {*first, *PILOTS}
@@ -169,6 +171,15 @@ def _told_twice(folder: Path) -> Path:
     return folder / "bad.npy"
 
 
+def _a_result(folder: Path) -> Path:
+    return gaussian_reconstruction(scan_of(PILOTS)).save(folder / "result.h5")
+
+
+def _no_variance(folder: Path) -> Path:
+    np.save(folder / "bad.npy", np.r_[15.0, np.ones(N_DETECTORS), np.zeros(N_DETECTORS)][None])
+    return folder / "bad.npy"
+
+
 def _text(folder: Path) -> Path:
     (folder / "bad.csv").write_text("angle,ray\n", encoding="utf-8")
     return folder / "bad.csv"
@@ -183,7 +194,9 @@ def _text(folder: Path) -> Path:
         (_told_twice, "told before with other line integrals"),
         (_text, "expected a table of numbers"),
         (lambda folder: folder / "absent.npy", "no such file"),
-        (lambda folder: folder, "as .h5, .npy or .csv"),
+        (lambda folder: folder, "as .h5, .toml, .npy or .csv"),
+        (_a_result, "expected a scan, got a result of ctuq reconstruct"),
+        (_no_variance, "variances that are positive and finite, got 0 as the least"),
     ],
 )
 def test_views_that_are_wrong_are_refused_and_change_nothing(
@@ -206,6 +219,8 @@ def test_views_that_are_wrong_are_refused_and_change_nothing(
         (["start", "{run}", "{pilot}"], "holds an acquisition"),
         (["start", "{none}", "{pilot}", "--roi", "disc:99,0,1", *SETTINGS], "a pixel inside"),
         (["start", "{none}", "{pilot}", "--candidates", "many"], "a number or a file"),
+        (["next", "{run}", "--device", "cuda"], "got cuda"),
+        (["tell", "{run}", "{run}/views.npy", "--angles", "a"], "such file"),
     ],
 )
 def test_a_wrong_request_ends_with_2(
@@ -221,6 +236,112 @@ def test_files_that_are_no_acquisitions_are_named(state: Path, capsys: pytest.Ca
     (state / "state.json").write_text("{}", encoding="utf-8")
     assert main(["acquire", "next", str(state)]) == 2
     assert "restore the folder" in capsys.readouterr().err
+
+
+def test_a_state_of_other_candidates_is_named_and_left_alone(
+    state: Path, pilot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = state.parent / "other"
+    assert main(["acquire", "start", str(other), str(pilot), "--candidates", "20", *SETTINGS]) == 0
+    foreign = (other / "state.json").read_bytes()
+    (state / "state.json").write_bytes(foreign)
+    for words in (["next"], ["tell"]):
+        extra = [str(measure(state.parent / "v.npy", [20.0]))] if words == ["tell"] else []
+        assert main(["acquire", *words, str(state), *extra]) == 2
+        assert "is it of another scan? Restore the folder" in capsys.readouterr().err
+    assert (state / "state.json").read_bytes() == foreign
+
+
+def test_a_result_is_no_pilot_and_the_message_says_what_to_do_with_it(
+    pilot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = _a_result(tmp_path)
+    assert main(["acquire", "start", str(tmp_path / "none"), str(result)]) == 2
+    said = capsys.readouterr().err
+    assert "expected a scan, got a result of ctuq reconstruct" in said
+    assert "ctuq plan result.h5" in said
+    assert not (tmp_path / "none").exists()
+
+
+VARIANCE = 1e-4 * (1 + torch.arange(len(PILOTS) * N_DETECTORS, dtype=torch.float32).reshape(-1, N_DETECTORS))
+
+
+@pytest.fixture
+def noisy(model: GaussianReconstruct, tmp_path: Path) -> Path:
+    write_sinogram_file(tmp_path / "noisy.h5", scan_of(PILOTS, noise_variance=VARIANCE))
+    arguments = ["acquire", "start", str(tmp_path / "noisy"), str(tmp_path / "noisy.h5"), "--candidates", "36"]
+    assert main([*arguments, *SETTINGS]) == 0
+    return tmp_path / "noisy"
+
+
+def test_noise_of_the_pilots_and_of_told_views_reaches_the_reconstruction(
+    noisy: Path, model: GaussianReconstruct
+) -> None:
+    first = ask(noisy, "-n", "1")
+    (scan,) = model.scans
+    assert scan.noise_stated
+    torch.testing.assert_close(scan.noise_variance, VARIANCE)
+    own = np.linspace(1e-3, 2e-3, N_DETECTORS)
+    np.save(noisy.parent / "v.npy", np.r_[first, scan_of(first).sinogram[0].numpy(), own][None])
+    assert main(["acquire", "tell", str(noisy), str(noisy.parent / "v.npy")]) == 0
+    tell(noisy, [5.0, 10.0, 15.0, 20.0])
+    ask(noisy)
+    given = torch.as_tensor(model.scans[-1].noise_variance)
+    angles = np.degrees(model.scans[-1].geometry.angles_rad)
+    (told,) = np.flatnonzero(np.isclose(angles, first[0]))
+    assert given[told].numpy() == pytest.approx(own)
+    silent = given[int(np.flatnonzero(np.isclose(angles, 10.0))[0])]
+    precisions = torch.cat([1 / VARIANCE, 1 / torch.tensor(own, dtype=torch.float32)[None]])
+    torch.testing.assert_close(silent, 1 / precisions.mean(dim=0))
+
+
+def test_noise_of_the_candidates_is_that_of_the_pilots_pixel_by_pixel(
+    noisy: Path, state: Path, model: GaussianReconstruct
+) -> None:
+    asked = ask(noisy, "-n", "3")
+    with np.load(noisy / "belief.npz") as kept:
+        assert kept["noise_variance"] == pytest.approx((1 / (1 / VARIANCE.double()).mean(dim=0))[None].numpy())
+    assert ask(noisy, "-n", "3") == asked
+    assert ask(noisy, "--more") != ask(state, "-n", "4")
+    assert model.n_views == [3, 3]  # the kept belief served the second time
+    assert not model.scans[1].noise_stated
+
+
+def test_told_files_of_any_layout_whose_parts_are_named(state: Path, tmp_path: Path) -> None:
+    (asked,) = ask(state)
+    write_sinogram_file(tmp_path / "told.h5", scan_of([asked + 3]))
+    np.savetxt(tmp_path / "true.txt", [asked])
+    words = ["acquire", "tell", str(state), str(tmp_path / "told.h5")]
+    assert main([*words, "--angles", str(tmp_path / "true.txt")]) == 0
+    planner = AcquisitionFolder(state).read()[1].planner
+    assert planner.open == ()
+    assert len(planner.measured) == len(PILOTS) + 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [("design.target_std=1", "is at its target of 1"), ("design.min_score=1e9", "below 1e+09")],
+)
+def test_targets_and_gains_stop_it_with_a_reason(
+    limit: str,
+    reason: str,
+    model: GaussianReconstruct,
+    pilot: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = str(tmp_path / "limited")
+    assert main(["acquire", "start", run, str(pilot), *SETTINGS, "--set", limit]) == 0
+    assert ask(Path(run)) == []
+    assert reason in capsys.readouterr().out
+
+
+def test_phases_are_told(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["acquire", "next", str(state), "-n", "2", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    stages = [event["stage"] for event in events if event["event"] == "step"]
+    assert list(dict.fromkeys(stages)) == ["fit", "covariance", "choose"]
 
 
 def test_limits_stop_it_with_a_reason(

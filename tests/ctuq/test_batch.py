@@ -454,3 +454,13 @@ def test_the_bar_counts_what_is_settled(scans: Path, out: Path) -> None:
     run_batch(request(scans, out), events, work=quick, perform=here)
     assert [step for step in events.steps if step[0] == "batch"] == [("batch", n, 3) for n in range(4)]
     assert [note["scan"] for note in events.notes] == ["scan0", "scan1", "scan2"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_left_is_told_from_the_start_and_on_what_it_rests(scans: Path, out: Path, workers: int) -> None:
+    events = Silent()
+    run_batch(request(scans, out, workers=workers), events, work=quick, perform=here)
+    infos = [info for (stage, _, _), info in zip(events.steps, events.infos, strict=True) if stage == "batch"]
+    assert all(info["minutes_left"] > 0 for info in infos[:-1])
+    # Only when every worker has done one do slices tell the pace.
+    assert [info["slices_timed"] for info in infos] == [made if made >= workers else 0 for made in range(4)]

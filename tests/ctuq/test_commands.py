@@ -41,8 +41,8 @@ def test_reconstruct_writes_result_picture_and_report(
         assert words in said.out
     for path in (out, out.with_suffix(".png"), out.with_suffix(".html")):
         assert f"wrote         {path}\n" in said.out
-    assert "fit: 2 of 2" in said.err
-    assert "fit" not in said.out
+    assert "fitting the network: 100 %" in said.err
+    assert "fitting" not in said.out
 
 
 def test_the_command_that_repeats_it_finds_the_configuration(
@@ -102,6 +102,14 @@ def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixtur
     assert errors == ""
     for words in ("12 views × 1 row × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
         assert words in said
+    for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays judge"):
+        assert words in said
+
+
+def test_check_shows_what_thinning_and_binning_leave(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(scan), "--set", "grid.size=8", "--set", "scan.angle_step=4"]) == 0
+    left = "3 of 12 views (scan.angle_step=4) × 8 of 16 detector pixels (scan.detector_bin=2, by grid.size)"
+    assert left in capsys.readouterr().out
 
 
 def test_check_names_every_problem_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,12 +218,13 @@ def test_a_log_times_a_stage_that_comes_again_anew(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = iter([0.0, 3.0, 100.0, 105.0])
-    monkeypatch.setattr("ctuq.events.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("ctuq.progress.time.monotonic", lambda: next(now))
     events = TerminalEvents()
     for _ in range(2):
         events.step("fit", 0, 2, {})
         events.step("fit", 2, 2, {})
-    assert capsys.readouterr().err.splitlines() == ["fit", "fit: 2 of 2, 3 s", "fit", "fit: 2 of 2, 5 s"]
+    begins, ends = "fitting the network", "fitting the network: 100 %"
+    assert capsys.readouterr().err.splitlines() == [begins, f"{ends}, 3 s", begins, f"{ends}, 5 s"]
 
 
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

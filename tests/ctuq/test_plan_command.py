@@ -10,6 +10,7 @@ import pytest
 
 from ctuq import plan_jobs
 from ctuq.__main__ import main
+from ctuq.result_file import read_result
 from ctuq.sinogram_file import write_sinogram_file
 from tests.ctuq.fake_planning import SMALL, GaussianReconstruct, gaussian_reconstruction, scan_of
 
@@ -40,7 +41,13 @@ def test_a_scan_is_reconstructed_and_its_plan_printed_and_written(
     assert len(angles) == 3
     for angle in angles:
         assert f"{angle:.3f}°" in said
-    for words in ("3 views to add to 4", "score (nats)", "1/mm (-", f"wrote     {tmp_path / 'a.png'}"):
+    for words in (
+        "3 views to add to 4",
+        "score (nats)",
+        "1/mm (-",
+        f"wrote     {tmp_path / 'a.png'}",
+        f"wrote     {tmp_path / 'a.html'}",
+    ):
         assert words in said
     assert model.n_views == [4]
     assert main([*arguments, "--out", str(outs[0])]) == 2  # there is one now
@@ -56,11 +63,57 @@ def test_a_result_is_planned_from_without_reconstructing(
 ) -> None:
     result = gaussian_reconstruction(scan_of((0, 45, 90, 135))).save(tmp_path / "r.h5")
     assert main(["plan", str(result), "--candidates", "36", "-n", "4"]) == 0
-    assert "warning   these views use up" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "disc: 2 views to add to 4" in said
+    assert "warning   2 of 4 views: of 16 draws" in said
     assert model.n_views == []
     region = ["--criterion", "roi", "--roi", "disc:2,2,3"]
     assert main(["plan", str(result), "--candidates", "36", "-n", "1", *region]) == 0
     assert "score (1/mm²)" in capsys.readouterr().out
+
+
+def test_the_reconstruction_can_be_kept_and_planned_from_again(
+    model: GaussianReconstruct, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept.h5"
+    arguments = ["plan", str(few), "--candidates", "36", "-n", "1", *SETTINGS, "--keep-reconstruction", str(kept)]
+    assert main(arguments) == 0
+    assert f"wrote     {kept}" in capsys.readouterr().out
+    assert read_result(kept).provenance.command.startswith("ctuq reconstruct few.h5 --out")
+    assert main(arguments) == 2  # there is one now, and nothing is computed
+    assert model.n_views == [4]
+    assert main(["plan", str(kept), "--candidates", "36", "-n", "1"]) == 0
+    assert main(["plan", str(kept), "-n", "1", "--keep-reconstruction", str(tmp_path / "other.h5")]) == 2
+    assert "which is kept already" in capsys.readouterr().err
+    assert model.n_views == [4]
+
+
+def test_the_reconstruction_is_kept_before_the_plan_can_fail(
+    model: GaussianReconstruct, few: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.h5"
+    words = ["--candidates", "5", "-n", "9", "--keep-reconstruction", str(kept)]
+    assert main(["plan", str(few), *SETTINGS, *words]) == 2
+    assert read_result(kept).provenance.scan_name == "disc"
+
+
+def test_constraints_and_costs_are_settings(model: GaussianReconstruct, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+
+    def planned(*settings: str) -> list[dict[str, float]]:
+        words = [word for setting in settings for word in ("--set", setting)]
+        arguments = ["plan", str(few), "--candidates", "36", "-n", "3", "--out", str(out), "--force"]
+        assert main([*arguments, *SETTINGS, *words]) == 0
+        views: list[dict[str, float]] = json.loads(out.read_text("utf-8"))["views"]
+        return views
+
+    apart = [view["angle_deg"] for view in planned("design.min_separation_deg=20")]
+    places = np.sort([*apart, 0, 45, 90, 135, 180])
+    assert np.diff(places).min() >= 20
+    within = planned("design.forbidden_deg=[[0, 80], [100, 170]]")
+    assert all(80 < view["angle_deg"] < 100 or view["angle_deg"] > 170 for view in within)
+    dear = [view["angle_deg"] for view in planned("design.turning_cost=10")]
+    assert dear[0] in {130.0, 140.0}  # beside the last measured view
 
 
 def test_candidates_may_be_a_file_of_degrees(
@@ -81,6 +134,8 @@ def test_candidates_may_be_a_file_of_degrees(
         (["--roi", "square:1"], "disc:X,Y,RADIUS"),
         (["--criterion", "best"], "best"),
         (["--set", "design.n_draw=3"], "design.n_draw"),
+        (["--device", "cuda"], "got cuda"),
+        (["--out", "a.h5", "--keep-reconstruction", "a.h5"], "differ from each other"),
     ],
 )
 def test_a_wrong_request_ends_with_2(

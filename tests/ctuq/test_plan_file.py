@@ -15,6 +15,8 @@ from silx.io.nxdata.parse import get_default
 from ctuq import AnglePlan
 from ctuq.errors import InputError
 from ctuq.plan_figures import draw_plan
+from ctuq.verdict import judge
+from tests.ctuq.fake_results import fake_calibration, fake_provenance
 
 DEGREES = (120.0, 10.0, 100.0)
 
@@ -31,7 +33,8 @@ def made() -> AnglePlan:
         candidates_rad=torch.linspace(0, 3, 30, dtype=torch.float64),
         candidate_scores=torch.linspace(1, 3, 30, dtype=torch.float64),
         measured_rad=torch.tensor([0.0, 1.5], dtype=torch.float64),
-        scan_name="$odd_name$",
+        provenance=fake_provenance(scan_name="$odd_name$"),
+        verdict=judge(fake_calibration()),
         notes=("beware",),
     )
 
@@ -74,9 +77,11 @@ def test_other_suffixes_and_files_that_exist_are_refused(tmp_path: Path) -> None
 
 
 def test_the_picture_shows_every_view_and_the_promise(tmp_path: Path) -> None:
-    circle, promise = draw_plan(made()).axes
+    circle, gains, promise = draw_plan(made()).axes
     assert [text.get_text() for text in circle.texts] == ["1", "2", "3"]
     assert [round(float(np.degrees(text.xy[0]))) for text in circle.texts] == [120, 10, 100]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in gains.texts] == ["1", "2", "3"]
+    assert gains.lines[0].get_ydata().tolist() == made().candidate_scores.tolist()  # type: ignore[union-attr]
     assert promise.lines[0].get_xdata().tolist() == [2, 3, 4, 5]  # type: ignore[union-attr]
     assert promise.lines[0].get_ydata().tolist() == [0.4, 0.3, 0.25, 0.2]  # type: ignore[union-attr]
     assert made().picture(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -15,7 +15,7 @@ from ctuq.config import DesignConfig
 from ctuq.errors import InputError
 from ctuq.planning import CRITERIA
 from ctuq.result_file import read_result
-from tests.ctuq.fake_planning import SIZE, gaussian_reconstruction, scan_of
+from tests.ctuq.fake_planning import N_DETECTORS, SIZE, gaussian_reconstruction, scan_of
 
 MEASURED = (0.0, 45.0, 90.0, 135.0)
 
@@ -71,7 +71,7 @@ def test_constraints_and_limits_are_the_configurations() -> None:
     planned = plan(found, candidates=36, n_angles=3, settings=settings)
     assert max(degrees(planned.angles_rad)) < 20
     assert len(planned.angles_rad) == 2
-    assert planned.notes == ("2 views: 6 views are the 6 allowed",)
+    assert planned.notes == ("2 of 3 views: 6 views are the 6 allowed",)
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,37 @@ def test_a_plan_from_a_file_is_the_plan_of_the_draws_in_it(tmp_path: Path) -> No
     assert float(planned.region_std[0] / exact.region_std[0]) == pytest.approx(1, abs=0.05)
 
 
-def test_a_few_draws_are_said_to_be_used_up_with_the_better_command(tmp_path: Path) -> None:
+def test_noise_of_candidates_survives_the_file_where_it_was_stated(tmp_path: Path) -> None:
+    variance = torch.linspace(1e-4, 9e-4, N_DETECTORS).expand(len(MEASURED), N_DETECTORS)
+    made = gaussian_reconstruction(scan_of(MEASURED, noise_variance=variance))
+    stated = read_result(made.save(tmp_path / "stated.h5")).rays
+    plain = read_result(gaussian_reconstruction(scan_of(MEASURED)).save(tmp_path / "plain.h5")).rays
+    assert stated is not None
+    assert plain is not None
+    torch.testing.assert_close(stated.noise_of_a_view.variance, variance[:1].double())
+    assert plain.noise_of_a_view.variance == pytest.approx(1e-4)
+
+
+def test_a_plan_from_few_draws_ends_with_them_and_says_how_many_are_enough(tmp_path: Path) -> None:
     made = gaussian_reconstruction(scan_of(MEASURED), n_samples=16)
     found = plan(read_result(made.save(tmp_path / "r.h5")), candidates=36, n_angles=4)
     about_the_image = (made.samples - made.image).square().mean().sqrt()
     assert float(found.region_std[0]) == pytest.approx(float(about_the_image), rel=1e-5)
+    assert len(found.angles_rad) == len(found.scores) == 2
     (note,) = found.notes
-    assert "of the 16 draws" in note
-    assert "ctuq plan disc.h5" in note
-    assert "posterior.kept_samples=1000" in note
+    for words in ("2 of 4 views: of 16 draws", "too few to choose by", "ctuq plan disc.h5"):
+        assert words in note
+    enough = int(note.split("posterior.kept_samples=")[1].split(",")[0])
+    again = gaussian_reconstruction(scan_of(MEASURED), n_samples=enough).save(tmp_path / "enough.h5")
+    whole = plan(read_result(again), candidates=36, n_angles=4)
+    assert (len(whole.angles_rad), whole.notes) == (4, ())
+
+
+def test_fresh_draws_that_are_too_few_are_the_settings_to_change() -> None:
+    settings = DesignConfig(exact_pixels=100, n_draws=20)
+    found = plan(gaussian_reconstruction(scan_of(MEASURED)), candidates=36, n_angles=4, settings=settings)
+    assert 1 <= len(found.angles_rad) < 4
+    assert "design.n_draws=56, which is enough for all" in found.notes[0]
 
 
 def test_draws_take_over_beyond_the_size_that_is_exact() -> None:

@@ -104,6 +104,9 @@ def test_calibration_is_of_the_judging_views_alone() -> None:
     assert 0 <= calibration.coverage_95 <= 1
     assert calibration.z.isfinite().all()
     assert (calibration.n_angles, calibration.n_rays) == (4, 4 * 26)
+    assert calibration.whole_views
+    assert 0 < calibration.chi_square_error < 1
+    assert 0 < calibration.coverage_error < 1
     assert set(calibration.angles_rad) < set(disc_scan().geometry.angles_rad)
 
 
@@ -121,6 +124,7 @@ def test_few_views_are_judged_by_single_rays_which_see_no_smooth_errors() -> Non
     assert "variance_smooth" in dense().diagnostics
     assert "variance_smooth" not in few.diagnostics
     assert few.calibration.n_rays == round(0.125 * 9 * 26)
+    assert not few.calibration.whole_views
     assert few.std.isfinite().all()
 
 

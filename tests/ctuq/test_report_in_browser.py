@@ -13,7 +13,7 @@ import torch
 from ctuq.reconstruction import Reconstruction
 from ctuq.region import RegionMean, region_by_samples
 from ctuq.region_mask import region_mask
-from tests.ctuq.browser import Opened, chromium, needs_browser, opened
+from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
 from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
 from tests.ctuq.fake_results import fake_reconstruction
 
@@ -58,7 +58,7 @@ def centre_of(report: Opened, place: str, share: tuple[float, float] = (0.5, 0.5
 
 def test_the_page_asks_for_nothing_and_complains_of_nothing(report: Opened) -> None:
     assert report.complaints == []
-    assert [url for url in report.requests if not url.startswith(("data:", "blob:"))] == [report.page.url]
+    assert requested(report) == [report.page.url]
 
 
 def test_pointing_at_a_pixel_reads_the_numbers_of_the_file(report: Opened, made: Reconstruction) -> None:

@@ -82,7 +82,15 @@ def test_what_was_written_reads_back_whole(tmp_path: Path) -> None:
     for name in ("z", "nominal", "observed"):
         assert torch.equal(getattr(found.calibration, name), getattr(made.calibration, name)), name
     assert found.calibration.angles_rad == pytest.approx(made.calibration.angles_rad, abs=1e-14)
-    for name in ("chi_square", "coverage_95", "n_rays", "n_angles", "temperature"):
+    for name in (
+        "chi_square",
+        "coverage_95",
+        "n_rays",
+        "n_angles",
+        "temperature",
+        "chi_square_error",
+        "coverage_error",
+    ):
         assert getattr(found.calibration, name) == getattr(made.calibration, name), name
 
 
@@ -135,7 +143,7 @@ def test_an_existing_file_is_kept_without_force(tmp_path: Path) -> None:
         fake_reconstruction().save(path)
     assert path.read_text() == "precious"
     fake_reconstruction().save(path, force=True)
-    assert read_result(path).grid.shape == (24, 32)
+    assert read_result(str(path)).grid.shape == (24, 32)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

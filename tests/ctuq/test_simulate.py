@@ -52,6 +52,17 @@ def test_counts_with_flats_and_darks_and_the_truth(tmp_path: Path) -> None:
         assert file["simulation"].attrs["seed"] == 4
 
 
+@pytest.mark.parametrize("dark_level", ["0", "100"])
+def test_by_default_flats_are_as_good_as_views_and_nothing_warns_of_rings(tmp_path: Path, dark_level: str) -> None:
+    path = tmp_path / "a.h5"
+    assert simulate(path, "--photons", "1000", "--dark-level", dark_level) == 0
+    told = " ".join(str(step) for step in read_scan(path).steps)
+    assert "variance of every ray" in told
+    assert "rings" not in told
+    assert simulate(path, "--photons", "1000", "--dark-level", dark_level, "--flats", "3", "--force") == 0
+    assert "expect rings" in " ".join(str(step) for step in read_scan(path).steps)
+
+
 @pytest.mark.parametrize(
     "options",
     [("--geometry", "fan"), ("--geometry", "parallel", "--cor-index", "17.5")],

@@ -28,7 +28,8 @@ from tests.ctuq.fake_results import fake_calibration
     ],
 )
 def test_the_rule(chi_square: float, coverage_95: float, calibrated: bool, words: str) -> None:
-    found = judge(replace(fake_calibration(), chi_square=chi_square, coverage_95=coverage_95))
+    unknown = replace(fake_calibration(), chi_square_error=math.nan, coverage_error=math.nan)
+    found = judge(replace(unknown, chi_square=chi_square, coverage_95=coverage_95))
     assert found.calibrated is calibrated
     assert found.headline == ("calibrated" if calibrated else "not calibrated")
     assert words in found.sentence
@@ -37,8 +38,41 @@ def test_the_rule(chi_square: float, coverage_95: float, calibrated: bool, words
 def test_the_evidence_is_in_plain_words() -> None:
     found = judge(replace(fake_calibration(), chi_square=1.04, coverage_95=0.952))
     assert found.sentence == (
-        "Of 1,260 held-out rays 95.2 % fell in their 95 % interval (chi-square 1.04 per ray): believe these error bars."
+        "Of 1,260 held-out rays 95.2 ± 0.8 % fell in their 95 % interval (chi-square 1.04 ± 0.05 per ray): believe "
+        "these error bars."
     )
+
+
+@pytest.mark.parametrize(
+    ("chi_square", "coverage_95", "calibrated", "edge"),
+    [
+        (1.0, 0.896, False, True),
+        (1.0, 0.905, True, True),
+        (1.0, 0.95, True, False),
+        (1.0, 0.70, False, False),
+        (1.30, 0.95, False, True),
+        (1.30, 0.85, False, False),  # one number alone is near
+        (1.20, 0.95, True, True),
+    ],
+)
+def test_numbers_within_a_standard_error_of_the_rule_are_at_its_edge(
+    chi_square: float, coverage_95: float, calibrated: bool, edge: bool
+) -> None:
+    errors = replace(fake_calibration(), chi_square_error=0.1, coverage_error=0.02)
+    found = judge(replace(errors, chi_square=chi_square, coverage_95=coverage_95))
+    assert (found.calibrated, found.at_the_edge) == (calibrated, edge)
+    assert found.headline.endswith("at the edge of the rule") is edge
+    assert ("other views might have said otherwise" in found.sentence) is edge
+    assert bool(found.next_step) is (edge or not calibrated)
+    assert f"{100 * coverage_95:.1f} ± 2.0 %" in found.sentence
+    assert ("--seed" in found.next_step) is edge
+
+
+def test_single_rays_are_said_to_be_a_weak_test() -> None:
+    few = judge(replace(fake_calibration(spread=2.0), whole_views=False))
+    assert "single rays were held out" in few.sentence
+    assert "24 views" in few.next_step
+    assert "single rays" not in judge(fake_calibration()).sentence
 
 
 def test_no_rays_are_no_evidence() -> None:

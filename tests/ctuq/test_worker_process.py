@@ -49,6 +49,11 @@ def test_items_come_back_in_order_and_the_process_is_another(tmp_path: Path) -> 
     assert pid != os.getpid()
 
 
+def test_items_are_told_as_they_come(tmp_path: Path) -> None:
+    told: list[Any] = []
+    assert ask(tmp_path, light_work.echo, 3, on_item=told.append).items == tuple(told)
+
+
 def test_a_thread_keeps_its_worker_for_the_next_call(tmp_path: Path) -> None:
     with lifeline(tmp_path) as life:
         call = Call(work=light_work.echo, argument=0, lifeline=life.path)

@@ -26,6 +26,7 @@ from design import (
     PlannerState,
     PointFormat,
     StoppingRule,
+    drawn_covariance,
     exact_covariance,
     view_id,
 )
@@ -46,13 +47,26 @@ class ExactModel:
     def __init__(self) -> None:
         self.calls: list[list[float]] = []
 
-    def __call__(self, angles_rad: Tensor, sinogram: Tensor) -> ImageBelief:
+    def __call__(self, angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None = None) -> ImageBelief:
         self.calls.append(angles_rad.tolist())
         geometry = ParallelBeam(grid=GRID, angles_rad=angles_rad, n_detectors=N_DETECTORS)
         size = float(sinogram.square().mean().sqrt())
         prior = size * randn(N_PIXELS, N_PIXELS, seed=8) / math.sqrt(N_PIXELS)
         posterior = DensePosterior(RayTransform(geometry), prior, noise=WHITE, mean=torch.zeros(SHAPE).double())
         return ImageBelief(exact_covariance(posterior), WHITE)
+
+
+class DrawingModel(ExactModel):
+    """The same by so many draws."""
+
+    def __init__(self, n_draws: int) -> None:
+        super().__init__()
+        self._n_draws = n_draws
+
+    def __call__(self, angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None = None) -> ImageBelief:
+        covariance, noise = super().__call__(angles_rad, sinogram, noise_variance)
+        draws = (covariance.factor @ randn(N_PIXELS, self._n_draws, seed=5)).mT.reshape(-1, *SHAPE)
+        return ImageBelief(drawn_covariance(draws, torch.zeros(SHAPE, dtype=torch.float64)), noise)
 
 
 def projection(angle_rad: float) -> list[float]:
@@ -101,6 +115,55 @@ def test_suggestions_are_the_greedy_ones_given_what_was_told() -> None:
     # From 0 upwards, as no candidate lies beyond half a turn, and not as they were chosen.
     assert list(plan.ids) != sorted(plan.ids)
     assert [point["angle_deg"] for point in points] == sorted(point["angle_deg"] for point in points)
+
+
+def test_draws_that_are_used_up_end_a_suggestion_and_are_drawn_anew_once_it_was_told() -> None:
+    model = DrawingModel(12)
+    made = planner(model=model)
+    points = made.suggest(6)
+    assert 0 < len(points) < 6
+    reason = made.held_back or ""
+    assert reason.startswith("of 12 draws")
+    assert reason.endswith("tell what is open first")
+    assert made.suggest() == []
+    made.ingest([answer(point) for point in points])
+    assert len(made.suggest()) == 1
+    assert made.held_back is None
+    assert [len(call) for call in model.calls] == [2, 2 + len(points)]  # long before five views are new
+    assert made.stop_reason() is None
+
+
+def test_noise_goes_to_the_model_and_counts_before_it_is_fitted() -> None:
+    given: list[Tensor | None] = []
+
+    class Listening(ExactModel):
+        def __call__(self, angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None = None) -> ImageBelief:
+            given.append(noise_variance)
+            return super().__call__(angles_rad, sinogram)
+
+    deviations = []
+    for variance in (0.5, 2.0, 8.0):
+        made = planner(model=Listening(), pilots=())
+        made.ingest([{**at(index), "noise_variance": [2.0] * N_DETECTORS} for index in PILOTS])
+        (asked,) = made.suggest()
+        promised = made.promised_std()
+        made.ingest([{**answer(asked), "noise_variance": [variance] * N_DETECTORS}])
+        deviations.append(made.region_std())
+    assert deviations[0] < deviations[1] < deviations[2]
+    assert deviations[1] == pytest.approx(promised, rel=1e-9)
+    for variances in given:
+        assert variances is not None
+        assert variances.tolist() == [[2.0] * N_DETECTORS] * len(PILOTS)
+
+
+@pytest.mark.parametrize(
+    ("variance", "message"), [([1.0], "must be stated for 6"), ([0.0] * 6, "positive"), ([math.nan] * 6, "finite")]
+)
+def test_variances_that_are_none_are_refused(variance: list[float], message: str) -> None:
+    made = planner()
+    with pytest.raises(ValueError, match=message):
+        made.ingest([{**at(2), "noise_variance": variance}])
+    assert len(made.state.measured) == len(PILOTS)
 
 
 def test_one_by_one_suggestions_are_those_of_a_batch() -> None:
@@ -352,8 +415,9 @@ def test_a_wider_detector_than_the_plans_can_be_told() -> None:
     assert len(wide.suggest(2)) == 2
 
 
-def _wide_model(angles_rad: Tensor, sinogram: Tensor) -> ImageBelief:
+def _wide_model(angles_rad: Tensor, sinogram: Tensor, noise_variance: Tensor | None) -> ImageBelief:
     assert sinogram.shape == (len(angles_rad), 12)
+    assert noise_variance is None
     factor = randn(N_PIXELS, 4, seed=2)
     return ImageBelief(ImageCovariance(SHAPE, factor, torch.zeros(N_PIXELS, dtype=torch.float64)), WHITE)
 

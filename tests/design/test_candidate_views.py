@@ -11,6 +11,8 @@ from design import (
     CandidateViews,
     ImageCovariance,
     ViewBelief,
+    drawn_covariance,
+    draws_for,
     exact_covariance,
     information_gain,
     sampled_covariance,
@@ -19,6 +21,7 @@ from dip import DensePosterior
 from operators import GaussianNoise, ImageGrid, MatrixMap, ParallelBeam
 from tests.design.scene import (
     CANDIDATES,
+    N_DETECTORS,
     N_PIXELS,
     N_VIEWS,
     PARALLEL,
@@ -119,7 +122,7 @@ def test_a_view_that_is_no_candidate_is_conditioned_on_as_well() -> None:
     single = CANDIDATES.view_at(extra)
     found = views().observing(1).observing_view(single)
     first = given(full(covariance()), [1], errors)
-    image = conditioned(first, dense(single), float(errors.typical().variance) * torch.eye(6, dtype=torch.float64))
+    image = conditioned(first, dense(single), torch.diag(torch.as_tensor(errors.of_a_view().variance)[0]))
     torch.testing.assert_close(found.belief([4]).covariance[0], own_covariance(image, 4, errors))
 
 
@@ -130,6 +133,21 @@ def test_a_candidates_own_view_is_the_same_either_way() -> None:
     by_index = found.observing(3).belief([0]).covariance
     by_view = found.observing_view(CANDIDATES.view_at(PARALLEL.angles_rad[3])).belief([0]).covariance
     torch.testing.assert_close(by_index, by_view)
+
+
+@pytest.mark.parametrize("residual", [0.0, 0.3])
+def test_a_view_that_came_out_noisier_tells_less(residual: float) -> None:
+    white, louder = GaussianNoise(0.2), GaussianNoise(0.8)
+    image = covariance(residual=residual)
+    found = CandidateViews(image, CANDIDATES, white)
+    by_index, by_view = (
+        found.observing(3, noise_factor=4.0),
+        found.observing_view(CANDIDATES.view_at(PARALLEL.angles_rad[3]), noise_factor=4.0),
+    )
+    expected = CandidateViews(image, CANDIDATES, louder).observing(3)
+    for after in (by_index, by_view):
+        assert after.region_std() == pytest.approx(expected.region_std(), rel=1e-9)
+        torch.testing.assert_close(after.belief([0]).covariance, 4 * expected.belief([0]).covariance)
 
 
 def test_draws_that_are_used_up_are_made_up_for() -> None:
@@ -153,6 +171,28 @@ def test_draws_that_are_used_up_are_made_up_for() -> None:
     # What is left of the bias is of directions that were known already, which use up nothing more.
     assert expected - float(plain.mean()) > 0.4
     assert abs(float(gains.mean()) - expected) < (expected - float(plain.mean())) / 2
+
+
+@pytest.mark.parametrize("n_draws", [4, 20, 60])
+def test_draws_are_used_up_by_views_and_there_can_be_enough_of_them(n_draws: int) -> None:
+    n_views = 4
+    found = CandidateViews(_drawn(n_draws), CANDIDATES, GaussianNoise(0.5))
+    assert not found.used_up  # whatever there is, nothing has been used up yet
+    for index in range(n_views - 1):
+        found = found.observing(2 * index)
+        assert found.used_up == (found.draws_left < min(n_draws, max(8, n_draws / 4)))
+    assert found.used_up == (n_draws < 60)
+    assert draws_for(n_views, N_DETECTORS) == 26  # three views of six rays leave eight
+    assert draws_for(11, N_DETECTORS) == 80  # ten leave a quarter
+
+
+def test_exact_covariances_are_never_used_up() -> None:
+    assert not views(measured=(1, 3, 5)).used_up
+
+
+def _drawn(n_draws: int) -> ImageCovariance:
+    images = 10 * randn(n_draws, *SHAPE, seed=n_draws)
+    return drawn_covariance(images, torch.zeros(SHAPE, dtype=torch.float64))
 
 
 def _after_two(image: ImageCovariance) -> CandidateViews:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_measured_views_close_their_suggestions_and_are_kept_by_angle() -> None:
     assert state == STATE.measuring([SECOND, FIRST])
     assert [view.id for view in state.measured] == ["a", "b"]
     assert [suggestion.id for suggestion in state.open] == ["c"]
-    assert state.open_angles == {"c": 0.3}
+    assert state.awaited == {"c": (0.3, 1.0)}
 
 
 def test_failures_are_counted_and_outlive_a_second_suggestion() -> None:
@@ -39,11 +40,34 @@ def test_failures_are_counted_and_outlive_a_second_suggestion() -> None:
 
 def test_what_is_fitted_is_not_new() -> None:
     state = STATE.measuring([FIRST]).fitting().measuring([SECOND])
-    assert (state.fitted_ids, state.unfitted_angles) == (("b",), {"a": 0.1})
+    assert (state.fitted_ids, state.unfitted) == (("b",), {"a": (0.1, 1.0)})
     angles, sinogram = state.sinogram(["a", "b"])
     assert angles.tolist() == [0.1, 0.2]
     torch.testing.assert_close(sinogram, torch.tensor([[0.0, -2.5e-17], [1.0, 1 / 3]], dtype=torch.float64))
     assert state.sinogram(state.fitted_ids)[0].tolist() == [0.2]
+
+
+def test_views_that_state_no_noise_are_taken_to_be_as_noisy_as_the_others() -> None:
+    stated = [replace(FIRST, noise_variance=(1.0, 4.0)), replace(SECOND, noise_variance=(3.0, 4.0))]
+    third = MeasuredView("c", 0.3, (1.0, 1.0), "suggested")
+    state = STATE.measuring([FIRST, SECOND])
+    assert state.noise_variance(["a", "b"]) is None
+    state = STATE.measuring([*stated, third])
+    assert PlannerState.from_json(json.loads(json.dumps(state.as_json()))) == state
+    variance = state.noise_variance(["a", "b", "c"])
+    assert variance is not None
+    torch.testing.assert_close(variance, torch.tensor([[3.0, 4.0], [1.0, 4.0], [1.5, 4.0]], dtype=torch.float64))
+    louder = MeasuredView("d", 0.4, (1.0, 1.0), "suggested", (2.0, 8.0))
+    after = STATE.measuring(stated).fitting().measuring([third, louder]).unfitted
+    # Of precisions 1, 1/4, 1/3 and 1/4 the mean is 11/24, of 1/2 and 1/8 it is 5/16.
+    assert after == {"c": (0.3, 1.0), "d": (0.4, pytest.approx(11 / 24 / (5 / 16)))}
+
+
+def test_a_state_from_before_noise_was_kept_is_read() -> None:
+    plain = STATE.measuring([FIRST]).as_json()
+    for view in plain["measured"]:
+        del view["noise_variance"]
+    assert PlannerState.from_json(plain) == STATE.measuring([FIRST])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from scipy.stats import norm
 
 from dip import calibrate
+from dip.calibration import between_views
 from tests.dip.dense import generator, positive_definite, randn
 
 N = 1500
@@ -56,3 +57,30 @@ def test_what_is_carried_along() -> None:
     residual = torch.randn(4, generator=generator(), dtype=torch.float64)
     found = calibrate(residual, torch.eye(4, dtype=torch.float64), temperature=1.7, angles_rad=(0.1, 0.2))
     assert (found.n_rays, found.n_angles, found.temperature, found.angles_rad) == (4, 2, 1.7, (0.1, 0.2))
+
+
+def test_standard_errors_are_of_views_as_their_rays_err_together() -> None:
+    """Against the scatter over many repetitions, of rays that share most of their error with their view."""
+    views = torch.arange(12).repeat_interleave(20)
+    chi_squares, errors = [], []
+    for seed in range(200):
+        shared = randn(12, seed=seed)[views]
+        found = calibrate(
+            0.9**0.5 * shared + 0.1**0.5 * randn(240, seed=1000 + seed), torch.eye(240).double(), views=views
+        )
+        chi_squares.append(found.chi_square)
+        errors.append(found.chi_square_error)
+    scatter = float(torch.tensor(chi_squares).std())
+    known = float(torch.tensor(errors).square().mean().sqrt())
+    assert 0.8 < known / scatter < 1.25
+    assert scatter > 3 * math.sqrt(2 / 240)  # what independent rays would have
+
+
+def test_standard_error_of_equal_views_is_the_usual_one() -> None:
+    values, views = randn(40), torch.arange(4).repeat_interleave(10)
+    means = values.reshape(4, 10).mean(dim=1)
+    assert between_views(values, views) == pytest.approx(float(means.std() / 2))
+
+
+def test_one_view_knows_nothing_of_what_views_differ_in() -> None:
+    assert math.isnan(calibrate(randn(5), torch.eye(5).double()).coverage_error)

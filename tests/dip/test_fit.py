@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dip import Fit, FitSettings, Holdout, UNet, UNetSettings, fit
+from dip import Fit, FitSettings, Holdout, UNet, UNetSettings, fit, hold_out
 from dip.fit_settings import TV_SHARES
-from operators import MatrixMap
+from operators import ConeBeam, MatrixMap, RayTransform, VolumeGrid, filtered_back_projection
 from tests.dip.dense import generator
 
 SHAPE, RAYS = (9, 10), (6, 8)
@@ -212,9 +212,11 @@ def test_every_step_is_told_up_to_the_total() -> None:
     assert done[-1] == 4 * 40 + 3 * 7
     searching = [set(info) for step, _, info in told if step <= 4 * 40]
     refitting = [set(info) for step, _, info in told if step > 4 * 40]
-    assert all(info == {"loss", "holdout_loss"} for info in searching)
+    assert all(info == {"run", "runs", "loss", "holdout_loss"} for info in searching)
     assert refitting
-    assert all(info == {"loss"} for info in refitting)
+    assert all(info == {"run", "runs", "loss"} for info in refitting)
+    assert {info["runs"] for _, _, info in told} == {4 + 3}
+    assert [info["run"] for step, _, info in told if step in (40, 160, 161, 167, 181)] == [1, 4, 5, 5, 7]
 
 
 def test_members_learn_nothing_from_each_other() -> None:
@@ -267,3 +269,33 @@ def test_least_squares_is_tried_where_the_noise_of_every_ray_is_stated() -> None
     assert settings.n_attempts(noise_stated=True) == 2 * settings.n_attempts(noise_stated=False) == 6
     chosen = FitSettings(tv_weights=(1.0,), misfit_floors=(0.5,))
     assert chosen.floors(noise_stated=True) == chosen.floors(noise_stated=False) == (0.5,)
+
+
+def test_a_volume_is_fitted_as_an_image_is() -> None:
+    cone = ConeBeam(
+        grid=VolumeGrid(shape=(3, 8, 8)),
+        angles_rad=[0.3 * view for view in range(24)],
+        n_rows=5,
+        n_detectors=12,
+        pitch_mm=1.5,
+        source_origin_mm=30,
+        origin_detector_mm=10,
+    )
+    transform = RayTransform(cone)
+    truth = torch.zeros(cone.grid.shape)
+    truth[1:, 2:6, 3:6] = 1.0
+    data = transform(truth)
+    holdout = hold_out(transform.out_shape, 0.1, n_members=2, generator=generator())
+    settings = UNetSettings(channels=(4, 4), skip_channels=(0,))
+    found = fit(
+        [UNet(settings, generator=generator(seed), dimensions=3) for seed in (1, 2)],
+        filtered_back_projection(cone, data).expand(2, 1, 1, *cone.grid.shape),
+        transform,
+        data,
+        holdout=holdout,
+        settings=changed(tv_weights=(1e-4,), steps=60),
+    )
+    assert found.image.shape == truth.shape
+    assert found.holdout_residual.shape == (2, *data.shape)
+    assert float(found.holdout_loss[-1]) < 0.5 * float(found.holdout_loss[0])
+    assert float((found.image - truth).square().mean()) < 0.3 * float(truth.square().mean())

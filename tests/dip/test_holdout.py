@@ -49,6 +49,16 @@ def test_from_24_views_on_whole_views_alternate(n_views: int, fraction: float, s
     assert max(gaps) - min(gaps) <= 1
 
 
+@pytest.mark.parametrize("n_views", [10, 30])
+def test_a_volumes_rays_are_held_out_as_an_images_are(n_views: int) -> None:
+    held = hold_out((n_views, 4, 5), 0.2, generator=generator())
+    flat = hold_out((n_views, 20), 0.2, generator=generator())
+    assert torch.equal(held.judges.flatten(1), flat.judges)
+    assert torch.equal(held.chooses.flatten(2), flat.chooses)
+    assert held.whole_views == (n_views == 30)
+    assert torch.equal(held.judging_views, flat.judging_views)
+
+
 def test_below_24_views_single_rays_are_drawn_from_every_part_of_the_scan() -> None:
     held = hold_out((23, 40), 0.2, generator=generator())
     assert views_of(held.judges) == views_of(held.chooses[0]) == list(range(23))

@@ -22,7 +22,7 @@ NETWORKS = {
 def by_torch(jacobian: NetworkJacobian) -> Tensor:
     """(outputs, P) by torch's own reverse mode."""
     network = jacobian.network
-    kinds = (nn.Conv2d, nn.Linear)
+    kinds = (nn.Conv2d, nn.Conv3d, nn.Linear)
     weights = {f"{name}.weight": m.weight.detach() for name, m in network.named_modules() if isinstance(m, kinds)}
 
     def image(changed: dict[str, Tensor]) -> Tensor:
@@ -92,7 +92,7 @@ class _Unused(nn.Module):
             (2, 2, 3, 3),
             "0 must be a convolution with groups=1",
         ),
-        (nn.Conv2d(1, 1, 1), (2, 1, 3, 3), r"must give \(inputs, outputs\) or one image, got \(2, 1, 3, 3\)"),
+        (nn.Conv2d(1, 1, 1), (2, 1, 3, 3), r"must give \(inputs, outputs\), one image or volume, got \(2, 1, 3, 3\)"),
     ],
 )
 def test_networks_of_another_kind_are_refused(network: nn.Module, shape: tuple[int, ...], message: str) -> None:
@@ -100,12 +100,12 @@ def test_networks_of_another_kind_are_refused(network: nn.Module, shape: tuple[i
         NetworkJacobian(network, torch.zeros(shape))
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (11, 14), (1, 5)])
+@pytest.mark.parametrize("shape", [(8, 8), (11, 14), (1, 5), (4, 4, 4), (3, 5, 6)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_both_modes_are_torchs_jacobian(name: str, shape: tuple[int, int]) -> None:
+def test_both_modes_are_torchs_jacobian(name: str, shape: tuple[int, ...]) -> None:
     jacobian = network_jacobian(shape=shape, settings=NETWORKS[name])
     expected = by_torch(jacobian)
-    assert expected.shape == (shape[0] * shape[1], jacobian.in_shape[0])
+    assert expected.shape == (math.prod(shape), jacobian.in_shape[0])
     torch.testing.assert_close(dense(jacobian), expected)
     unit = torch.eye(len(expected), dtype=torch.float64).reshape(-1, *shape)
     torch.testing.assert_close(jacobian.adjoint(unit), expected)

@@ -28,6 +28,41 @@ def test_default_has_the_stated_number_of_weights() -> None:
     assert sum(convolution.weight.numel() for convolution in network.convolutions().values()) == 84_544
 
 
+@settings(max_examples=15, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 9)] * 3), n_scales=st.integers(1, 4))
+def test_every_volume_size_comes_back(shape: tuple[int, int, int], n_scales: int) -> None:
+    network = UNet(
+        UNetSettings(channels=(2,) * n_scales, skip_channels=(1,) * (n_scales - 1)), generator=generator(), dimensions=3
+    )
+    assert network(torch.ones(2, 1, *shape)).shape == (2, 1, *shape)
+
+
+def test_of_volumes_it_is_the_same_network_with_deeper_filters() -> None:
+    flat, deep = (UNet(NORMALISED, generator=generator(), dimensions=n).convolutions() for n in (2, 3))
+    assert list(flat) == list(deep)
+    for name, convolution in flat.items():
+        *channels, rows, cols = convolution.weight.shape
+        assert deep[name].weight.shape == (*channels, *[rows] * 3)
+        assert rows == cols
+
+
+def test_of_a_volume_that_is_the_same_at_every_height_it_makes_what_the_flat_one_makes() -> None:
+    flat, deep = (UNet(SMALL, generator=generator(), dimensions=n).double() for n in (2, 3))
+    with torch.no_grad():
+        for name, convolution in flat.convolutions().items():
+            bias = torch.randn(len(convolution.weight), generator=generator(), dtype=torch.float64)
+            wide = deep.convolutions()[name]
+            convolution.weight.copy_(wide.weight.mean(2))
+            wide.weight.copy_(wide.weight.mean(2, keepdim=True).expand_as(wide.weight) / wide.weight.shape[2])
+            assert convolution.bias is not None
+            assert wide.bias is not None
+            convolution.bias.copy_(bias)
+            wide.bias.copy_(bias)
+    z = torch.randn(1, 1, 9, 10, generator=generator(1), dtype=torch.float64)
+    made = deep(z[:, :, None].expand(-1, -1, 64, -1, -1))
+    torch.testing.assert_close(made[:, :, 32], flat(z))
+
+
 def test_same_generator_same_weights() -> None:
     first, again, other = (UNet(SMALL, generator=generator(seed)).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)

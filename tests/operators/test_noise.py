@@ -73,6 +73,15 @@ def test_further_views_have_the_mean_variance(shared: Tensor | None) -> None:
     assert typical.view_covariance is shared
 
 
+@WITH_VIEWS
+def test_one_further_view_has_every_pixels_mean_variance(shared: Tensor | None) -> None:
+    found = GaussianNoise(PER_RAY, shared).of_a_view()
+    torch.testing.assert_close(torch.as_tensor(found.variance), 2 / (1 / PER_RAY.double()).sum(dim=0, keepdim=True))
+    assert found.view_covariance is shared
+    assert found.of_a_view().variance == pytest.approx(found.variance)
+    assert GaussianNoise(0.25, shared).of_a_view().variance == 0.25
+
+
 def test_masked_rays_say_nothing_of_further_views() -> None:
     masked = torch.full((2, 3), 0.5)
     masked[0, 0] = 1e9
@@ -93,7 +102,8 @@ def test_stacked_noise_is_block_diagonal() -> None:
     draws = stacked.sample((n, 10), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     white = stacked.whiten(draws)
     assert float((white.mT.cov() - torch.eye(10)).abs().max()) < 5 * (2 / n) ** 0.5
-    assert stacked.typical().apply(torch.ones(2, 3)).equal(second.apply(torch.ones(2, 3)))
+    for further in (stacked.typical(), stacked.of_a_view()):
+        assert further.apply(torch.ones(2, 3)).equal(second.apply(torch.ones(2, 3)))
 
 
 @pytest.mark.parametrize("variance", [0.0, -1.0, float("nan"), torch.tensor([[1.0, 0.0]])])

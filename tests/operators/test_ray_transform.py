@@ -205,7 +205,7 @@ class TestDerivatives:
         transform = RayTransform(geometry)
         x = torch.randn(3, *transform.in_shape, 4, generator=generator(), dtype=torch.float64)
         expected = transform(x.movedim(-1, 1))
-        matrices = transform._matrices
+        matrices = transform._matrix
         seen: list[int] = []
         product = matrices.product
 

@@ -1,0 +1,116 @@
+"""The page of an acquisition under way: what to measure now, what was measured, and how the error bars shrink."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, AcquisitionState
+from ctuq.library_versions import library_versions
+from ctuq.page import chart_page
+from ctuq.plan_page import CRITERIA_IN_WORDS
+from ctuq.planning import UNITS, UNITS_IN_WORDS
+from ctuq.whole_file import written_whole
+
+_ORIGINS = {"pilot": "measured before", "suggested": "measured as suggested", "unplanned": "measured, not suggested"}
+
+
+@dataclass(frozen=True)
+class View:
+    """A line of the table.
+
+    Args:
+        degrees: where.
+        standing: in words.
+        score: what it promised when it was suggested; None where nobody suggested it.
+    """
+
+    degrees: float
+    standing: str
+    score: float | None
+
+
+def write_acquisition_page(folder: AcquisitionFolder) -> Path:
+    """Write acquisition.html into the folder, of its state now.
+
+    Returns:
+        Its path.
+
+    Raises:
+        InputError: no acquisition here.
+    """
+    path = folder.path / "acquisition.html"
+    with folder.locked():
+        page = render_acquisition(folder.path, *folder.read())
+        with written_whole(path, force=True) as part:
+            part.write_text(page, encoding="utf-8")
+    return path
+
+
+def render_acquisition(folder: Path, settings: AcquisitionSettings, state: AcquisitionState) -> str:
+    """The page as one string of HTML; every name that came from outside is escaped."""
+    views = views_of(state)
+    unit = UNITS[settings.criterion]
+    return chart_page(
+        "acquisition.html.j2",
+        scripts=("circle.js", "promises.js", "gains.js", "copying.js", "acquisition.js"),
+        numbers=acquisition_numbers(settings, state),
+        content={
+            "name": settings.name,
+            "folder": folder.resolve().name,
+            "when": datetime.now(UTC),
+            "open": [_degrees(suggestion.angle_rad) for suggestion in state.planner.open],
+            "n_measured": len(state.planner.measured),
+            "n_candidates": len(state.planner.candidate_ids),
+            "first": state.curve[0] if state.curve else None,
+            "last": state.curve[-1] if state.curve else None,
+            "promised": (state.promised or {}).get(str(len(state.planner.measured) + len(state.planner.open))),
+            "stopped": state.stopped,
+            "views": views,
+            "unit": UNITS_IN_WORDS.get(unit, unit),
+            "criterion": CRITERIA_IN_WORDS[settings.criterion],
+            "settings": settings,
+            "versions": library_versions(),
+            "config": json.dumps(settings.config.as_json(), indent=2, ensure_ascii=False),
+        },
+    )
+
+
+def views_of(state: AcquisitionState) -> list[View]:
+    """What is open first, in the order to measure; then what was measured, by angle; then what failed."""
+    planner = state.planner
+    scores = {suggestion.id: suggestion.score for suggestion in planner.suggestions}
+    measured = {view.id for view in planner.measured}
+    failed = [s for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
+    return [
+        *(View(_degrees(one.angle_rad), "to measure now", one.score) for one in planner.open),
+        *(View(_degrees(one.angle_rad), _ORIGINS[one.origin], scores.get(one.id)) for one in planner.measured),
+        *(View(_degrees(one.angle_rad), f"failed ({one.failures} times)", one.score) for one in failed),
+    ]
+
+
+def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) -> dict[str, Any]:
+    """What the page draws: degrees, and deviations in 1/mm by number of views."""
+    planner = state.planner
+    unit = UNITS[settings.criterion]
+    measured = {view.id for view in planner.measured}
+    failed = [s.angle_rad for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
+    return {
+        "unit": UNITS_IN_WORDS.get(unit, unit),
+        "measured": [_degrees(view.angle_rad) for view in planner.measured],
+        "failed": [_degrees(angle) for angle in failed],
+        "chosen": {
+            "degrees": [_degrees(suggestion.angle_rad) for suggestion in planner.open],
+            "score": [suggestion.score for suggestion in planner.open],
+        },
+        "promised": sorted((int(n_views), std) for n_views, std in (state.promised or {}).items()),
+        "realised": sorted((point.n_views, point.region_std) for point in state.curve),
+    }
+
+
+def _degrees(angle_rad: float) -> float:
+    return round(math.degrees(angle_rad), 6)

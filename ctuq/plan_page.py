@@ -1,0 +1,105 @@
+"""The page of a plan: where to measure next, what each view promises, and where the plan came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ctuq.angle_plan import AnglePlan
+from ctuq.page import chart_page
+from ctuq.page_numbers import finite
+from ctuq.planning import UNITS_IN_WORDS
+from ctuq.rays import degrees_of
+from ctuq.whole_file import written_whole
+
+CRITERIA_IN_WORDS: Final[Mapping[str, str]] = {
+    "eig": "how much a view is expected to tell about the image, beyond what is known (expected information gain)",
+    "diagonal-eig": "how much a view is expected to tell, its rays taken one by one (expected information gain)",
+    "ese": "how far off the present image is expected to be in a view, against its noise (expected squared error)",
+    "roi": "how far a view is expected to shrink the squared error bars in the region, summed over it",
+}
+"""What the score of a view says, by criterion."""
+
+
+@dataclass(frozen=True)
+class PlannedView:
+    """A line of the table.
+
+    Args:
+        rank: 1 is the most telling.
+        degrees: where.
+        score: given the views before it.
+        region_std: deviation promised once it and those before it are measured, 1/mm.
+        fall: of that, since before the plan, in %.
+        turn: when to measure it for the least motor travel, from 1.
+    """
+
+    rank: int
+    degrees: float
+    score: float
+    region_std: float
+    fall: float
+    turn: int
+
+
+def write_plan_page(plan: AnglePlan, path: Path) -> Path:
+    """Write the page, in place of an older one.
+
+    Raises:
+        InputError: its folder is missing or read-only.
+    """
+    with written_whole(path, force=True) as part:
+        part.write_text(render_plan(plan), encoding="utf-8")
+    return path
+
+
+def render_plan(plan: AnglePlan) -> str:
+    """The page as one string of HTML; every name and note that came from outside is escaped."""
+    views = planned_views(plan)
+    return chart_page(
+        "plan.html.j2",
+        scripts=("circle.js", "promises.js", "gains.js", "copying.js", "plan.js"),
+        numbers=plan_numbers(plan),
+        content={
+            "plan": plan,
+            "views": views,
+            "turns": sorted(views, key=lambda view: view.turn),
+            "unit": UNITS_IN_WORDS.get(plan.unit, plan.unit),
+            "criterion": CRITERIA_IN_WORDS[plan.criterion],
+            "over": "the image" if plan.region_pixels is None else f"the region of {plan.region_pixels:,} pixels",
+            "provenance": plan.provenance,
+            "config": json.dumps(dict(plan.provenance.config), indent=2, ensure_ascii=False),
+        },
+    )
+
+
+def planned_views(plan: AnglePlan) -> list[PlannedView]:
+    """The most telling first."""
+    columns = (
+        range(1, len(plan.angles_rad) + 1),
+        degrees_of(plan.angles_rad).tolist(),
+        plan.scores.tolist(),
+        plan.region_std[1:].tolist(),
+        (100 * plan.promised_fall).tolist(),
+        (plan.order + 1).tolist(),
+    )
+    return [PlannedView(*line) for line in zip(*columns, strict=True)]
+
+
+def plan_numbers(plan: AnglePlan) -> dict[str, Any]:
+    """What the page draws: degrees, scores, and deviations in 1/mm by number of views."""
+    n_measured = len(plan.measured_rad)
+    considered = plan.candidates_rad.argsort()
+    return {
+        "unit": UNITS_IN_WORDS.get(plan.unit, plan.unit),
+        "measured": degrees_of(plan.measured_rad).tolist(),
+        "chosen": {"degrees": degrees_of(plan.angles_rad).tolist(), "score": finite(plan.scores.tolist())},
+        "candidates": {
+            "degrees": degrees_of(plan.candidates_rad[considered]).tolist(),
+            "score": finite(plan.candidate_scores[considered].tolist()),
+        },
+        "promised": list(enumerate(finite(plan.region_std.tolist()), start=n_measured)),
+    }

@@ -1,0 +1,59 @@
+// The report's charts: calibration, the fit, the rays, and the profile along a line.
+
+function drawCoverage(place, { nominal, observed }) {
+  const within = "%{y:.1f} % of the rays lie in their %{x:.0f} % interval<extra></extra>";
+  return Plotly.newPlot(place, [
+    { x: [0, 100], y: [0, 100], mode: "lines", name: "as it should be", line: { color: SECOND, dash: "dash" }, hoverinfo: "skip" },
+    { x: nominal, y: observed, mode: "lines+markers", name: "held-out rays", line: { color: FIRST }, hovertemplate: within },
+  ], layout(axis("interval (% of a Gaussian)", { range: [0, 101] }), axis("held-out rays inside (%)", { range: [0, 101] })), CONFIG);
+}
+
+function drawScores(place, { z, density }) {
+  const normal = Array.from({ length: 101 }, (_, i) => (i - 50) / 10);
+  return Plotly.newPlot(place, [
+    { x: z, y: density, type: "bar", name: "held-out rays", marker: { color: BAND, line: { color: FIRST, width: 1 } } },
+    { x: normal, y: normal.map((v) => Math.exp((-v * v) / 2) / Math.sqrt(2 * Math.PI)), mode: "lines", name: "N(0, 1)", line: { color: SECOND } },
+  ], layout(axis("(measured − predicted) / deviation"), axis("density"), { bargap: 0 }), CONFIG);
+}
+
+function drawFit(place, { step, fitted, held_out, chosen }) {
+  const positive = [...fitted, ...held_out].every((loss) => loss === null || loss > 0);
+  const line = { type: "line", x0: chosen, x1: chosen, yref: "paper", y0: 0, y1: 1, line: { color: "#888888", dash: "dot" } };
+  const label = { x: chosen, yref: "paper", y: 1, text: `chosen: step ${Math.round(chosen)}`, showarrow: false, xanchor: "right", yanchor: "top" };
+  return Plotly.newPlot(place, [
+    { x: step, y: fitted, mode: "lines", name: "fitted rays", line: { color: SECOND } },
+    { x: step, y: held_out, mode: "lines", name: "held-out rays", line: { color: FIRST } },
+  ], layout(axis("step"), axis("loss", { ...(positive ? { type: "log", dtick: "D2" } : {}), exponentformat: "power" }),
+    chosen === null ? {} : { shapes: [line], annotations: [label] }), CONFIG);
+}
+
+// Line integrals in grey; what the image leaves of them from blue to red.
+async function drawSinogram(places, { measured, residual, limit, degrees, detectors }) {
+  const draw = async (place, packedMap, title, unit, colours) => Plotly.newPlot(place, [{
+    type: "heatmap", z: rowsOf(await unpackedLevels(packedMap)), x: detectors, colorbar: colourBar(title), ...colours,
+    text: degrees, customdata: degrees.map((angle) => detectors.map(() => angle)),
+    hovertemplate: `%{z:.3g}${unit}<br>detector pixel %{x}, angle %{customdata:.4g}°<extra></extra>`,
+  }], layout(axis("detector pixel"), axis("view", { autorange: "reversed" }), { margin: { l: 50, r: 12, t: 8, b: 100 } }), CONFIG);
+  const grey = [[0, "#000000"], [1, "#ffffff"]];
+  await draw(places[0], measured, "line integral", "", { colorscale: grey });
+  await draw(places[1], residual, "(measured − image's) / deviation", " deviations", { colorscale: "RdBu", zmin: -limit, zmax: limit });
+}
+
+// Every pixel that the line meets with its own 95 % band, and the sample that is shown beside it.
+function drawProfile(place, field, ends, sample) {
+  const { pixels, distances: x } = field.along(ends);
+  const value = pixels.map((i) => field.image[i]);
+  const bound = (sign) => pixels.map((i) => field.image[i] + sign * 1.96 * field.std[i]);
+  const text = pixels.map((i) => `${withDeviation(field.image[i], field.std[i])} 1/mm`);
+  const edge = { mode: "lines", line: { width: 0, shape: "hvh", color: FIRST }, hoverinfo: "skip" };
+  const traces = [
+    { x, y: bound(-1), ...edge, showlegend: false },
+    { x, y: bound(1), ...edge, fill: "tonexty", fillcolor: BAND, name: "95 % of each pixel" },
+    { x, y: value, mode: "lines", name: "image", line: { color: FIRST, shape: "hvh" }, text, hovertemplate: "%{text} at %{x:.2f} mm<extra></extra>" },
+  ];
+  if (sample !== null) {
+    const y = pixels.map((i) => field.sampleAt(sample, i));
+    traces.push({ x, y, mode: "lines", name: `sample ${sample + 1}`, line: { color: SECOND, width: 1.2, shape: "hvh" }, hoverinfo: "skip" });
+  }
+  return Plotly.react(place, traces, layout(axis("along the line (mm)"), axis("attenuation (1/mm)")), CONFIG);
+}

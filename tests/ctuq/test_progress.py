@@ -1,0 +1,77 @@
+"""What is said of work that is under way."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctuq.progress import Progress, Stretch, duration
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be set."""
+    now = [0.0]
+    monkeypatch.setattr("ctuq.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def later(clock: list[float], seconds: float, stage: str, done: int, total: int, **info: float) -> Stretch:
+    """After a slow start and a first step of `total` / 10."""
+    progress = Progress()
+    progress.step(stage, 0, total, {})
+    clock[0] += 1000
+    progress.step(stage, total // 10, total, {})
+    clock[0] += seconds
+    return progress.step(stage, done, total, info)
+
+
+def test_a_fit_says_which_of_its_runs_it_is_in_and_what_is_left(clock: list[float]) -> None:
+    found = later(clock, 10, "fit", 300, 1000, run=2, runs=5, loss=0.1234)
+    assert found.name == "fitting the network (2 of 5)"
+    assert found.share == "30 %"
+    assert found.rest == "about 35 s left, loss 0.123"
+
+
+def test_the_rest_of_a_search_is_not_guessed(clock: list[float]) -> None:
+    assert later(clock, 10, "evidence", 5, 100).left == ""
+
+
+@pytest.mark.parametrize("done", [0, 100])
+def test_nothing_is_left_at_the_end_and_nothing_known_at_the_start(clock: list[float], done: int) -> None:
+    assert later(clock, 10, "fit", done, 100).left == ""
+
+
+def test_files_and_slices_are_counted(clock: list[float]) -> None:
+    found = later(clock, 3, "look", 12, 40, gigabytes_read=3.1)
+    assert (found.name, found.share, found.rest) == ("reading scans", "12 of 40 files", "gigabytes read 3.1")
+
+
+@pytest.mark.parametrize(
+    ("timed", "words"),
+    [(0, "by the scans' sizes"), (1, "at the pace of 1 slice"), (7, "at the pace of 7 slices")],
+)
+def test_a_batch_says_what_its_estimate_rests_on(clock: list[float], timed: int, words: str) -> None:
+    found = later(clock, 3, "batch", 8, 40, minutes_left=75, slices_timed=timed, failed=1)
+    assert found.rest == f"about 75 min left {words}, failed 1"
+
+
+def test_a_stage_that_comes_again_is_timed_anew(clock: list[float]) -> None:
+    progress = Progress()
+    for began in (0.0, 100.0):
+        clock[0] = began
+        progress.step("fit", 0, 4, {})
+        assert progress.step("fit", 1, 4, {}).left == ""
+        clock[0] = began + 2
+        assert progress.step("fit", 2, 4, {}).left == "about 4 s left"
+
+
+def test_stages_that_are_not_known_stand_for_themselves(clock: list[float]) -> None:
+    assert later(clock, 1, "some_stage", 1, 2).name == "some stage"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5999, "100 min"), (7200, "2.0 h"), (200_000, "2.3 days")],
+)
+def test_durations_are_said_as_people_do(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
