@@ -32,12 +32,14 @@ class LatentRays:
         groups: which latents share a variance: index tensors into (n,) by name, that of every latent once.
         diagonals: d_c by name, each (rays,) float64.
         filters: names of groups whose latents are, nine by nine, 3x3 filters with a length.
+        known: names of hyperparameters that are known and stay, such as the noise of whitened data.
     """
 
     factor: Callable[[Mapping[str, float]], LinearMap]
     groups: Mapping[str, Tensor]
     diagonals: Mapping[str, Tensor]
     filters: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
     @property
     def n_rays(self) -> int:
@@ -204,8 +206,10 @@ def _step(
     observed = {name: float(energy[0]) for name, energy in energies.items()}
     expected = {name: float(energy[1:].mean()) for name, energy in energies.items()}
     share = rays.n_rays / sum(value for name, value in expected.items() if name not in lengths)
-    moved, gain = {}, 0.0
+    moved, gain = dict(variances), 0.0
     for name, value in variances.items():
+        if name in rays.known:
+            continue
         slope = (observed[name] - share * expected[name]) / 2
         if name in lengths:
             information = max(float((energies[name][1:] / 2).var()), 1e-12)

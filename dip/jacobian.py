@@ -1,129 +1,121 @@
-"""The linearised network: how the image answers to a small change of the convolution weights."""
+"""The linearised network: how its outputs answer to a small change of the weights."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from dip.unet import Convolution, UNet
+from dip.layers import Layer, Weighted, curved, derivative, layer, weighted, zeros
 from operators.linear_map import batch_shape
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One convolution, with what its weights meet: the patches of its input."""
-
-    convolution: Convolution
-    start: int
-    stop: int
-    patches: Tensor  # (in_channels * kernel, positions)
-    out_shape: tuple[int, ...]  # (channels, rows, cols), or (channels, slices, rows, cols)
-
-
 class NetworkJacobian:
-    """J = df/dw at the network's present weights, a `LinearMap` from convolution weights (P,) to images (row, col).
+    """J = df/dw at the network's present weights, a `LinearMap` from weights (P,) to outputs.
 
-    Of a network of volumes, to volumes (slice, row, col).
+    An output is the image (row, col) of a network from one image to one image, the volume (slice, row, col) of one from
+    volume to volume, or (input, output) of one that takes every input to a vector, such as a classifier's logits.
 
-    Biases are left out (METHOD: only convolution weights enter J). A call is a Jacobian-vector product, `adjoint` a
-    vector-Jacobian product. All members of a batch share the activations of one forward pass, so that a layer's
-    weight gradients for many rays are a single matrix product; per-sample rules by vmap take two to three times longer.
-    Passes run in the dtype of the weights.
+    Weights are those of convolutions and linear layers; biases and the parameters of normalisations are left out
+    (METHOD: only convolution weights enter J). A call is a Jacobian-vector product, `adjoint` a vector-Jacobian
+    product. All members of a batch share the activations of one forward pass, so that a layer's weight gradients for
+    many rays are a single matrix product; per-sample rules by vmap take two to three times longer. Passes run in the
+    dtype of the weights.
 
     Args:
-        network: its weights must not change afterwards: activations are computed here, once.
-        network_input: (1, 1, rows, cols), or (1, 1, slices, rows, cols).
+        network: all that is not linear in it must be a module without others inside, and no module may be called
+            twice. Its weights must not change afterwards: activations are computed here, once.
+        network_input: (inputs, ...); (1, 1, rows, cols) for an image, (1, 1, slices, rows, cols) for a volume.
         batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations.
-        slope_floor: least slope of a sigmoid output. A saturated pixel's own slope is zero, and so would its variance
-            be, however wrong it is; 0 gives the exact Jacobian. Without effect on a linear output.
+        slope_floor: least slope of a sigmoid. A saturated pixel's own slope is zero, and so would its variance be,
+            however wrong it is; 0 gives the exact Jacobian.
 
     Raises:
-        ValueError: a batch below one.
+        ValueError: a batch below one, or a network of another kind.
     """
 
-    def __init__(self, network: UNet, network_input: Tensor, *, batch: int = 4, slope_floor: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, network_input: Tensor, *, batch: int = 4, slope_floor: float = 0.0) -> None:
         if batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
         self.network = network
         self.network_input = network_input.detach()
         self.batch = batch
-        self._layers: dict[str, _Layer] = {}
+        self._modules, self._curved = weighted(network), curved(network)
+        self._layers: dict[str, Layer] = {}
+        inputs, shapes, self._out_shape = self._activations()
         start = 0
-        inputs, outputs = self._activations()
-        for name, convolution in network.convolutions().items():
-            stop = start + convolution.weight.numel()
-            patches = _patches(inputs[name][0], convolution)
-            self._layers[name] = _Layer(convolution, start, stop, patches, tuple(outputs[name].shape[1:]))
-            start = stop
+        for name, module in self._modules.items():
+            self._layers[name] = layer(name, module, start, inputs[name], shapes[name])
+            start = self._layers[name].stop
         self._n_weights = start
-        self._derivatives = {name: _derivative(module, inputs[name]) for name, module in _curved(network).items()}
-        self._slope = torch.ones(self.out_shape).to(network_input)
-        if network.settings.output == "sigmoid":
-            with torch.no_grad():
-                image = network(network_input)[0, 0]
-            self._slope = (image * (1 - image)).clamp(min=slope_floor)
+        self._derivatives = {
+            name: derivative(module, inputs[name], slope_floor=slope_floor) for name, module in self._curved.items()
+        }
 
     @property
     def in_shape(self) -> tuple[int]:
-        """(P,), the convolution weights, layer after layer as `UNet.convolutions` lists them."""
+        """(P,), the weights, layer after layer as the network lists them."""
         return (self._n_weights,)
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """(row, col), or (slice, row, col)."""
-        return tuple(self.network_input.shape[2:])
+        """(row, col), (slice, row, col), or (input, output)."""
+        return self._out_shape
 
     def weights(self) -> Tensor:
         """The point of linearisation, (P,)."""
-        return torch.cat([layer.convolution.weight.detach().reshape(-1) for layer in self._layers.values()])
+        return torch.cat([layer.module.weight.detach().reshape(-1) for layer in self._layers.values()])
 
     def layers(self) -> dict[str, slice]:
-        """Where each convolution's weights lie in (P,)."""
+        """Where each layer's weights lie in (P,)."""
         return {name: slice(layer.start, layer.stop) for name, layer in self._layers.items()}
 
+    def outputs(self, step: Tensor) -> Tensor:
+        """The network's own outputs, (*out_shape), at its weights plus `step`, (P,)."""
+        batch_shape(step, self.in_shape, "step")
+        moved = {
+            f"{name}.weight": layer.module.weight + step[layer.start : layer.stop].reshape(layer.module.weight.shape)
+            for name, layer in self._layers.items()
+        }
+        with torch.no_grad():
+            outputs: Tensor = torch.func.functional_call(self.network, moved, self.network_input)
+        return outputs.reshape(self.out_shape)
+
     def __call__(self, x: Tensor) -> Tensor:
-        """J x: (*batch, P) -> (*batch, row, col)."""
+        """J x: (*batch, P) -> (*batch, *out_shape)."""
         batch = batch_shape(x, self.in_shape, "weights")
         tangents = torch.split(x.reshape(-1, self._n_weights), self.batch)
         return torch.cat([self._push_forward(chunk) for chunk in tangents]).reshape(*batch, *self.out_shape)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Jᵀ y: (*batch, row, col) -> (*batch, P)."""
-        batch = batch_shape(y, self.out_shape, "image")
+        """Jᵀ y: (*batch, *out_shape) -> (*batch, P)."""
+        batch = batch_shape(y, self.out_shape, "output")
         flat = torch.cat([torch.cat(list(parts.values()), dim=1) for parts in self.pull_back(y)])
         return flat.reshape(*batch, self._n_weights)
 
     def pull_back(self, y: Tensor) -> Iterator[dict[str, Tensor]]:
-        """Jᵀ y, batch by batch and layer by layer: for each chunk of (*batch, row, col) a dict of (chunk, weights).
+        """Jᵀ y, batch by batch and layer by layer: for each chunk of (*batch, *out_shape) a dict of (chunk, weights).
 
         For those who accumulate and must not hold (n, P) at once.
         """
-        cotangents = (y * self._slope).reshape(-1, 1, *self.out_shape)
         graph_batch = 0
-        for chunk in torch.split(cotangents, self.batch):
+        for chunk in torch.split(y.reshape(-1, *self.out_shape), self.batch):
             if len(chunk) != graph_batch:  # one graph serves all chunks of its size
                 graph_batch = len(chunk)
-                image, outputs = self._graph(graph_batch)
-            signals = torch.autograd.grad(image, [outputs[name] for name in self._layers], chunk, retain_graph=True)
+                change, outputs = self._graph(graph_batch)
+            signals = torch.autograd.grad(
+                change, [outputs[name] for name in self._layers], chunk.reshape(change.shape), retain_graph=True
+            )
             yield {
-                name: self._weight_gradient(layer, signal)
+                name: layer.gradient(signal, len(chunk))
                 for (name, layer), signal in zip(self._layers.items(), signals, strict=True)
             }
 
-    def _weight_gradient(self, layer: _Layer, signal: Tensor) -> Tensor:
-        # Signals lie channels-last in memory: as (positions, channels) they go into the product without a copy.
-        positions = signal.movedim(1, -1).flatten(1, -2)
-        return (layer.patches @ positions).mT.reshape(len(signal), -1)
-
     def _graph(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The image's change and that of every convolution's output, for n tangents, with the graph between them."""
+        """The change of the output and that of every layer's, for n tangents, with the graph between them."""
         outputs: dict[str, Tensor] = {}
 
         def keep(name: str) -> Any:
@@ -132,104 +124,57 @@ class NetworkJacobian:
 
             return hook
 
-        with self._linearised(), _hooks(self.network.convolutions(), keep), torch.enable_grad():
-            still = torch.zeros_like(self._copies(n)).requires_grad_(True)
-            return self.network.before_output(still), outputs
+        with self._linearised(), _hooks(self._modules, keep), torch.enable_grad():
+            return self.network(zeros(n, self.network_input).requires_grad_(True)), outputs
 
     def _push_forward(self, tangents: Tensor) -> Tensor:
-        """A change dW of a layer adds dW · patches to its output; the layers behind carry that to the image."""
-        n = len(tangents)
+        """A change dW of a layer adds dW · patches to its output; the layers behind carry that to the end."""
 
         def inject(name: str) -> Any:
-            layer = self._layers[name]
-
             def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-                channels, *positions = layer.out_shape
-                change = tangents[:, layer.start : layer.stop].reshape(n, channels, -1).mT
-                change = (layer.patches.mT @ change).reshape(n, *positions, channels).movedim(-1, 1)
-                return output + change
+                return output + self._layers[name].change(tangents)
 
             return hook
 
-        with self._linearised(), _hooks(self.network.convolutions(), inject), torch.no_grad():
-            image = self.network.before_output(torch.zeros_like(self._copies(n)))
-        return image.reshape(n, *self.out_shape) * self._slope
+        with self._linearised(), _hooks(self._modules, inject), torch.no_grad():
+            change: Tensor = self.network(zeros(len(tangents), self.network_input))
+        return change.reshape(-1, *self.out_shape)
 
     @contextlib.contextmanager
     def _linearised(self) -> Iterator[None]:
-        """The network as a linear map of its features' changes: no biases, and derivatives in place of activations.
-
-        The derivatives are those of one forward pass. Were they taken anew in every pass, rounding would turn some of
-        the activations that lie next to zero, and J and its adjoint would differ by a tenth of a percent. Torch's
-        forward mode would also carry the features along with every tangent, and takes four times as long.
-        """
+        """The network as a linear map of its features' changes: no biases, and derivatives in place of modules."""
 
         def differentiate(name: str) -> Any:
-            derivative = self._derivatives[name]
-
             def hook(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
-                return derivative(inputs[0])
+                return self._derivatives[name](inputs[0])
 
             return hook
 
-        with _frozen(self.network), _hooks(_curved(self.network), differentiate):
+        with _frozen(self.network, self._modules), _hooks(self._curved, differentiate):
             yield
 
-    def _activations(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _activations(self) -> tuple[dict[str, Tensor], dict[str, torch.Size], tuple[int, ...]]:
+        """Inputs of all modules, shapes of their outputs, and the shape of the network's."""
         inputs: dict[str, Tensor] = {}
-        outputs: dict[str, Tensor] = {}
+        shapes: dict[str, torch.Size] = {}
 
         def keep(name: str) -> Any:
             def hook(_module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-                inputs[name], outputs[name] = arguments[0].detach(), output.detach()
+                if name in inputs:
+                    raise ValueError(f"{name} must be called once in a pass, got a second call: try a module for each")
+                inputs[name], shapes[name] = arguments[0].detach(), output.shape
 
             return hook
 
-        with torch.no_grad(), _hooks({**self.network.convolutions(), **_curved(self.network)}, keep):
-            self.network(self.network_input)
-        return inputs, outputs
-
-    def _copies(self, n: int) -> Tensor:
-        copies = self.network_input.expand(n, *self.network_input.shape[1:])
-        return copies.contiguous(memory_format=_channels_last(copies))
-
-
-def _curved(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules that are not linear in their input, by name."""
-    kinds = (nn.LeakyReLU, nn.GroupNorm)
-    return {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
-
-
-def _derivative(module: nn.Module, at: Tensor) -> Callable[[Tensor], Tensor]:
-    """What a module makes of tangents (n, channel, row, col) where its input is `at`, (1, channel, row, col)."""
-    if isinstance(module, nn.LeakyReLU):
-        slope = torch.where(at > 0, torch.ones_like(at), module.negative_slope)
-        return slope.contiguous(memory_format=_channels_last(slope)).mul
-
-    def normalised(x: Tensor) -> Tensor:
-        # Torch's derivative of it fails where channels lie last in memory. Not called as a module: that has the hook.
-        normalised: Tensor = type(module).forward(module, x.contiguous())
-        return normalised
-
-    return lambda tangent: torch.func.jvp(normalised, (at.expand_as(tangent).contiguous(),), (tangent,))[1]
-
-
-def _patches(features: Tensor, convolution: Convolution) -> Tensor:
-    """(channel, *positions) -> (channel * kernel, positions of the output): what each position's weights meet."""
-    if isinstance(convolution.padding, str):
-        raise TypeError(f"padding must be numbers, got {convolution.padding!r}")
-    padding = [pad for n in reversed(convolution.padding) for pad in (n, n)]
-    windows = functional.pad(features, padding)
-    for axis, (size, step) in enumerate(zip(convolution.kernel_size, convolution.stride, strict=True), 1):
-        windows = windows.unfold(axis, size, step)
-    n = len(convolution.kernel_size)
-    return windows.movedim(tuple(range(1, n + 1)), tuple(range(-n, 0))).reshape(
-        len(features) * math.prod(convolution.kernel_size), -1
-    )
-
-
-def _channels_last(features: Tensor) -> torch.memory_format:
-    return torch.channels_last if features.ndim == 4 else torch.channels_last_3d
+        every = {**self._modules, **self._curved}
+        with torch.no_grad(), _hooks(every, keep):
+            output = self.network(self.network_input)
+        if left := sorted(every.keys() - inputs.keys()):
+            raise ValueError(f"every module must take part in a pass, got none of {', '.join(left)}")
+        vectors, one = output.ndim == 2, output.ndim in (4, 5) and output.shape[:2] == (1, 1)
+        if not (vectors or one):
+            raise ValueError(f"the network must give (inputs, outputs), one image or volume, got {tuple(output.shape)}")
+        return inputs, shapes, tuple(output.shape if vectors else output.shape[2:])
 
 
 @contextlib.contextmanager
@@ -243,17 +188,17 @@ def _hooks(modules: Mapping[str, nn.Module], make: Callable[[str], Callable[...,
 
 
 @contextlib.contextmanager
-def _frozen(network: UNet) -> Iterator[None]:
-    """Convolutions without biases inside, and no gradient for weights, which are formed from patches."""
+def _frozen(network: nn.Module, modules: Mapping[str, Weighted]) -> Iterator[None]:
+    """Layers without biases inside, and no gradient for weights, which are formed from patches."""
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
-    biases = {convolution: convolution.bias for convolution in network.convolutions().values()}
+    biases = {module: module.bias for module in modules.values()}
     network.requires_grad_(False)
-    for convolution in biases:
-        convolution.bias = None
+    for module in biases:
+        module.bias = None
     try:
         yield
     finally:
-        for convolution, bias in biases.items():
-            convolution.bias = bias
+        for module, bias in biases.items():
+            module.bias = bias
         for parameter, flag in wanted.items():
             parameter.requires_grad_(flag)

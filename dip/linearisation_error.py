@@ -29,19 +29,8 @@ def linearisation_error(jacobian: NetworkJacobian, steps: Tensor) -> float:
     if steps.ndim != 2 or len(steps) == 0:
         raise ValueError(f"steps must be (n, {jacobian.in_shape[0]}) with n at least 1, got {tuple(steps.shape)}")
     batch_shape(steps, jacobian.in_shape, "steps")
-    origin = _image(jacobian, torch.zeros_like(steps[0]))
-    changes = torch.stack([_image(jacobian, step) for step in steps]) - origin
+    origin = jacobian.outputs(torch.zeros_like(steps[0]))
+    changes = torch.stack([jacobian.outputs(step) for step in steps]) - origin
     missed = (changes - jacobian(steps)).flatten(1).norm(dim=1)
     relative = torch.where(missed == 0, 0.0, missed / changes.flatten(1).norm(dim=1))
     return float(relative.nan_to_num(nan=math.inf, posinf=math.inf).median())
-
-
-def _image(jacobian: NetworkJacobian, step: Tensor) -> Tensor:
-    convolutions, weights = jacobian.network.convolutions(), jacobian.weights() + step
-    moved = {
-        f"{name}.weight": weights[where].reshape(convolutions[name].weight.shape)
-        for name, where in jacobian.layers().items()
-    }
-    with torch.no_grad():
-        image: Tensor = torch.func.functional_call(jacobian.network, moved, jacobian.network_input)
-    return image[0, 0]

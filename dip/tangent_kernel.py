@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dip.gram import symmetric_product
@@ -117,7 +117,8 @@ def tangent_kernel(
     Raises:
         ValueError: networks without a sigmoid output, whose slope is the kernel's scale.
     """
-    if jacobians[0].network.settings.output != "sigmoid":
+    saturates = isinstance(jacobians[0].network.output, nn.Sigmoid)
+    if not saturates:
         raise ValueError("expected networks with a sigmoid output, got linear ones: try a prior of the weights")
     total = torch.zeros(image.numel(), image.numel(), dtype=torch.float64, device=image.device)
     for done, jacobian in enumerate(jacobians):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dip.layers import Convolution
+
 Output = Literal["linear", "sigmoid"]
 Norm = Literal["none", "group"]
 Dimensions = Literal[2, 3]
-Convolution: TypeAlias = nn.Conv2d | nn.Conv3d
 
 _NORM_GROUPS = 4  # or as many as the channels can be divided into
 
@@ -88,6 +89,7 @@ class UNet(nn.Module):
             pair(below + skip, here) for here, below, skip in zip(channels, channels[1:], skips, strict=False)
         )
         self.outward = convolution(channels[0], 1, 1)
+        self.output = nn.Sigmoid() if settings.output == "sigmoid" else nn.Identity()
         self.reset(generator)
 
     def reset(self, generator: torch.Generator) -> None:
@@ -104,8 +106,8 @@ class UNet(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, 1, rows, cols), or (n, 1, slices, rows, cols), to the same."""
-        x = self.before_output(z)
-        return torch.sigmoid(x) if self.settings.output == "sigmoid" else x
+        image: Tensor = self.output(self.before_output(z))
+        return image
 
     def before_output(self, z: Tensor) -> Tensor:
         """The same without the final sigmoid."""

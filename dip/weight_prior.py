@@ -1,4 +1,4 @@
-"""The Gaussian prior of the convolution weights: which of them share a variance, and Σ^{1/2}."""
+"""The Gaussian prior of the weights: which of them share a variance, and Σ^{1/2}."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dip.filter_covariance import tap_root
 from dip.jacobian import NetworkJacobian
-from dip.unet import Convolution, UNet
+from dip.layers import weighted
+from dip.unet import UNet
 from operators.linear_map import batch_shape
 
 PriorKind = Literal["isotropic", "layer", "block", "filter-gp", "g-prior"]
 """Which weights share a variance, see `weight_groups`."""
 
+_NORMALISATIONS = (nn.GroupNorm, nn.LayerNorm, _BatchNorm)
 _LEAST_SENSITIVITY = 1e-4  # of the mean over the weights
 
 
@@ -41,7 +44,7 @@ def length_name(group: str) -> str:
     return f"{group}.length"
 
 
-def check_prior_kind(kind: PriorKind, network: UNet) -> None:
+def check_prior_kind(kind: PriorKind, network: nn.Module) -> None:
     """Whether a network can have such a prior, known before any fit.
 
     Raises:
@@ -50,9 +53,9 @@ def check_prior_kind(kind: PriorKind, network: UNet) -> None:
     """
     if kind not in get_args(PriorKind):
         raise ValueError(f"prior kind must be one of {get_args(PriorKind)}, got {kind!r}")
-    if kind == "filter-gp" and not any(_is_filter(convolution) for convolution in network.convolutions().values()):
+    if kind == "filter-gp" and not any(_is_filter(module) for module in weighted(network).values()):
         raise ValueError("prior kind 'filter-gp' needs 3x3 convolutions, and this network has none: try 'block'")
-    if kind == "isotropic" and network.settings.norm != "none":
+    if kind == "isotropic" and any(isinstance(module, _NORMALISATIONS) for module in network.modules()):
         raise ValueError(
             "prior kind 'isotropic' gives normalised weights, whose scale is arbitrary, and others one variance: "
             "try 'block' or 'g-prior'"
@@ -62,11 +65,12 @@ def check_prior_kind(kind: PriorKind, network: UNet) -> None:
 def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Tensor) -> dict[str, WeightGroup]:
     """The groups of a prior by name.
 
-    "isotropic": all weights alike. "layer": each convolution its own variance. "block": one for every stage of the
-    network at every scale. "filter-gp": by block, with the taps of each 3x3 filter correlated (arXiv 2203.00479);
-    1x1 convolutions have nothing to correlate. "g-prior": w_i ~ N(0, g / sensitivity_i) (arXiv 2206.08900, 2210.04994),
-    so that every weight is allowed the same effect on the rays whatever its scale. There a weight that no ray sees
-    counts as 1e-4 of the mean sensitivity: a deviation a hundred times that of an average weight at most.
+    "isotropic": all weights alike. "layer": each layer its own variance. "block": one for every stage of a U-Net at
+    every scale, or for every module that another network is put together of. "filter-gp": by block, with the taps of
+    each 3x3 filter correlated (arXiv 2203.00479); other layers have nothing to correlate. "g-prior":
+    w_i ~ N(0, g / sensitivity_i) (arXiv 2206.08900, 2210.04994), so that every weight is allowed the same effect on the
+    rays whatever its scale. There a weight that no ray sees counts as 1e-4 of the mean sensitivity: a deviation a
+    hundred times that of an average weight at most.
 
     Args:
         jacobian: J.
@@ -90,18 +94,21 @@ def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Te
 def _group_of(name: str, jacobian: NetworkJacobian, kind: PriorKind) -> str:
     if kind == "isotropic":
         return "all"
-    return name if kind == "layer" else jacobian.network.scale_of(name)
+    if kind == "layer":
+        return name
+    network = jacobian.network
+    return network.scale_of(name) if isinstance(network, UNet) else name.partition(".")[0]
 
 
 def _group(names: list[str], jacobian: NetworkJacobian, *, correlated: bool) -> WeightGroup:
-    layers, convolutions = jacobian.layers(), jacobian.network.convolutions()
+    layers, modules = jacobian.layers(), weighted(jacobian.network)
     index = torch.cat([torch.arange(layers[name].start, layers[name].stop) for name in names])
-    filters = all(_is_filter(convolutions[name]) for name in names)
+    filters = all(_is_filter(modules[name]) for name in names)
     return WeightGroup(index.to(jacobian.weights().device), torch.ones(len(index)), correlated and filters)
 
 
-def _is_filter(convolution: Convolution) -> bool:
-    return tuple(convolution.kernel_size) == (3, 3)
+def _is_filter(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and tuple(module.kernel_size) == (3, 3)
 
 
 def _inverse_root(sensitivity: Tensor) -> Tensor:

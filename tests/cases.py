@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 
 from dip import (
     MaternPrior,
@@ -110,6 +111,52 @@ def network_jacobian(
     return NetworkJacobian(network, network_input.to(dtype), batch=batch)
 
 
+class _Residual(nn.Module):
+    """Convolutions with and without stride around which the input is carried, with normalisations of both kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.around = nn.Conv2d(2, 4, 1, stride=2)
+        self.outer = nn.Sequential(nn.GroupNorm(2, 4), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.outer(self.inner(x) + self.around(x)))
+        return logits
+
+
+CLASSIFIERS: dict[str, Callable[[], nn.Module]] = {
+    "perceptron": lambda: nn.Sequential(nn.Flatten(), nn.Linear(72, 5), nn.Tanh(), nn.Dropout(), nn.Linear(5, 3)),
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 3, dilation=2), nn.LayerNorm([4, 2, 2]), nn.LeakyReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(4, 3),
+    ),
+    "volumes": lambda: nn.Sequential(
+        nn.Unflatten(2, (2, 3)), nn.Conv3d(2, 4, 2, stride=(1, 1, 2), padding=(0, 1, 1), dilation=(1, 2, 1)),
+        nn.GroupNorm(2, 4), nn.LeakyReLU(), nn.AvgPool3d((1, 1, 2)), nn.Flatten(), nn.Linear(24, 3),
+    ),
+    "residual": _Residual,
+}  # fmt: skip
+
+
+def classifier_jacobian(
+    name: str = "residual", dtype: torch.dtype = torch.float64, *, n_inputs: int = 3
+) -> NetworkJacobian:
+    """Of a small network from images (2, 6, 6) to three logits, with normalisations that do something."""
+    generator = torch.Generator().manual_seed(5)
+    network = CLASSIFIERS[name]().to(dtype).eval()
+    with torch.no_grad():
+        for value in (*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())):
+            value.copy_(
+                torch.rand(value.shape, generator=generator) + torch.randn(value.shape, generator=generator) / 2
+            )
+            if value.ndim == 1:
+                value.abs_().add_(0.1)  # variances are positive
+    inputs = torch.randn(n_inputs, 2, 6, 6, generator=generator)
+    return NetworkJacobian(network, inputs.to(dtype), batch=4)
+
+
 def network_prior(
     dtype: torch.dtype = torch.float64, *, shape: tuple[int, ...] = (5, 7), kind: PriorKind = "block"
 ) -> NetworkPrior:
@@ -150,6 +197,7 @@ LINEAR_MAPS: dict[str, Callable[[torch.dtype], LinearMap]] = {
     "selected-cone-views": lambda _: RayTransform(CONE_OFFSET).select([3, 0, 3]),
     "selected-stack-views": lambda _: RayTransform(VOLUME_SCANS["fan-stack"]).select([1]),
     "network-jacobian": network_jacobian,
+    "classifier-jacobian": lambda dtype: classifier_jacobian(dtype=dtype),
     "network-jacobian-volume": lambda dtype: network_jacobian(dtype, shape=(3, 4, 5)),
     "network-prior": network_prior,
     "network-prior-volume": lambda dtype: network_prior(dtype, shape=(3, 4, 5)),

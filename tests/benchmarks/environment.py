@@ -1,4 +1,4 @@
-"""What a benchmark ran on, to be saved beside its figures."""
+"""Files of results: figures, and what a benchmark ran on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,3 +35,9 @@ def save(name: str, figures: Mapping[str, object]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"environment": environment(), **figures}, indent=1) + "\n")
     return path
+
+
+def results(name: str) -> dict[str, Any]:
+    """One file of results."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found

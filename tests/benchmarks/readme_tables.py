@@ -5,14 +5,14 @@ A table stands between the comment <!-- figures: NAME --> and the next empty lin
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.environment import RESULTS
+from tests.benchmarks import small_experiment_tables
+from tests.benchmarks.environment import results
 from tests.benchmarks.joint_likelihood import constant_log_likelihood
 
 ROOT = Path(__file__).parents[2]
@@ -28,12 +28,6 @@ SAMPLERS = {
     "sdd without": "sdd, no preconditioner",
 }
 ANGLES, NOISE_PERCENT = (5, 10, 20, 30), (5, 10)
-
-
-def results(name: str) -> dict[str, Any]:
-    """One file of results."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
-    return found
 
 
 def _header(*columns: str) -> str:
@@ -279,6 +273,7 @@ def pages() -> dict[str, dict[str, list[str]]]:
             "rectangles": rectangles(),
             "replays": replays(),
         },
+        "docs/small_experiments.md": small_experiment_tables.tables(),
     }
 
 

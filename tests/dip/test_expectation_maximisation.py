@@ -178,3 +178,23 @@ def test_a_floor_holds() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ExpectationMaximisationSettings(**wrong)
+
+
+def test_what_is_known_stays() -> None:
+    rays = LatentRays(factor, PARTS, DIAGONALS, ("filters",), known=("noise", LENGTH))
+    start = COVARIANCE.start(signal=100.0, noise=1.0) | {"noise": TRUTH["noise"], LENGTH: TRUTH[LENGTH]}
+    settings = ExpectationMaximisationSettings(n_draws=32, max_iterations=50)
+    found = expectation_maximisation(
+        rays, data(1), start, solve=by_cholesky, generator=generator(1), settings=settings, floors={}
+    )
+    assert (found.variances["noise"], found.variances[LENGTH]) == (TRUTH["noise"], TRUTH[LENGTH])
+    held = {name: (value, value) for name, value in start.items() if name in rays.known}
+    best = maximise(
+        lambda variances: log_evidence(COVARIANCE, variances, data(1)),
+        start,
+        floors={name: low for name, (low, _) in held.items()},
+        ceilings={name: high for name, (_, high) in held.items()},
+        max_evaluations=200,
+    )
+    reached, _ = log_evidence(COVARIANCE, found.variances, data(1))
+    assert float(reached) == pytest.approx(best.objective, abs=0.5)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dip import NetworkJacobian, UNetSettings
-from tests.cases import network_jacobian
+from dip import NetworkJacobian, UNet, UNetSettings
+from tests.cases import CLASSIFIERS, classifier_jacobian, network_jacobian
 from tests.dip.dense import dense, randn
 
 NETWORKS = {
@@ -20,9 +20,10 @@ NETWORKS = {
 
 
 def by_torch(jacobian: NetworkJacobian) -> Tensor:
-    """(row · col, P) by torch's own reverse mode."""
+    """(outputs, P) by torch's own reverse mode."""
     network = jacobian.network
-    weights = {f"{name}.weight": c.weight.detach() for name, c in network.convolutions().items()}
+    kinds = (nn.Conv2d, nn.Conv3d, nn.Linear)
+    weights = {f"{name}.weight": m.weight.detach() for name, m in network.named_modules() if isinstance(m, kinds)}
 
     def image(changed: dict[str, Tensor]) -> Tensor:
         output: Tensor = torch.func.functional_call(network, changed, jacobian.network_input)
@@ -30,6 +31,73 @@ def by_torch(jacobian: NetworkJacobian) -> Tensor:
 
     parts: dict[str, Tensor] = torch.func.jacrev(image)(weights)
     return torch.cat([parts[name].flatten(1) for name in weights], dim=1)
+
+
+@pytest.mark.parametrize("n_inputs", [1, 3])
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifiers_too(name: str, n_inputs: int) -> None:
+    jacobian = classifier_jacobian(name, n_inputs=n_inputs)
+    expected = by_torch(jacobian)
+    assert expected.shape == (math.prod(jacobian.out_shape), *jacobian.in_shape)
+    assert jacobian.out_shape == (n_inputs, 3)
+    torch.testing.assert_close(dense(jacobian), expected)
+    unit = torch.eye(len(expected), dtype=torch.float64).reshape(-1, *jacobian.out_shape)
+    torch.testing.assert_close(jacobian.adjoint(unit), expected)
+
+
+def test_outputs_are_the_networks_own_at_moved_weights() -> None:
+    jacobian = classifier_jacobian("residual")
+    torch.testing.assert_close(
+        jacobian.outputs(torch.zeros(jacobian.in_shape)), jacobian.network(jacobian.network_input)
+    )
+    step = 1e-6 * randn(*jacobian.in_shape)
+    change = jacobian.outputs(step) - jacobian.outputs(0 * step)
+    torch.testing.assert_close(change, jacobian(step), rtol=1e-4, atol=1e-10)
+
+
+class _Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.bend = nn.Linear(4, 4), nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        again: Tensor = self.bend(self.layer(self.bend(self.layer(x))))
+        return again
+
+
+class _Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.other = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        once: Tensor = self.layer(x)
+        return once
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (_Twice(), (2, 4), "layer must be called once in a pass, got a second call"),
+        (_Unused(), (2, 4), "every module must take part in a pass, got none of other"),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (2, 4), r"1 must not depend .*: try network.eval\(\)"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Dropout()), (2, 4), r"1 must not depend .*: try network.eval\(\)"),
+        (
+            nn.Sequential(nn.Linear(4, 4), nn.Flatten()),
+            (2, 3, 4),
+            r"must have vectors \(inputs, features\) as its input, got \(2, 3, 4\)",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten()),
+            (2, 2, 3, 3),
+            "0 must be a convolution with groups=1",
+        ),
+        (nn.Conv2d(1, 1, 1), (2, 1, 3, 3), r"must give \(inputs, outputs\), one image or volume, got \(2, 1, 3, 3\)"),
+    ],
+)
+def test_networks_of_another_kind_are_refused(network: nn.Module, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NetworkJacobian(network, torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (11, 14), (1, 5), (4, 4, 4), (3, 5, 6)])
@@ -57,6 +125,7 @@ def test_batching_changes_nothing(batch: int) -> None:
 def test_weights_lie_layer_after_layer() -> None:
     jacobian = network_jacobian()
     weights, stop = jacobian.weights(), 0
+    assert isinstance(jacobian.network, UNet)
     assert weights.shape == jacobian.in_shape
     for (name, convolution), (layer, where) in zip(
         jacobian.network.convolutions().items(), jacobian.layers().items(), strict=True

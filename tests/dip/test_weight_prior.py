@@ -13,7 +13,7 @@ from torch import nn
 from dip import NetworkJacobian, PriorKind, UNet, UNetSettings, WeightRoot, length_name, weight_groups
 from dip.filter_covariance import DISTANCES, LENGTH_BOUNDS, correlations, tap_pairs, tap_root
 from operators.testing import assert_linear_map
-from tests.cases import network_jacobian
+from tests.cases import classifier_jacobian, network_jacobian
 from tests.dip.dense import dense, generator
 
 KINDS: tuple[PriorKind, ...] = ("isotropic", "layer", "block", "filter-gp", "g-prior")
@@ -45,6 +45,7 @@ def test_groups_are_the_whole_the_layers_or_the_networks_stages() -> None:
         "g-prior": ["g"],
     }
     blocks = weight_groups(jacobian, "block", sensitivity=SENSITIVITY)
+    assert isinstance(jacobian.network, UNet)
     for name, where in jacobian.layers().items():
         inside = blocks[jacobian.network.scale_of(name)].index
         assert torch.isin(torch.arange(where.start, where.stop), inside).all()
@@ -75,6 +76,7 @@ def test_normalised_and_free_weights_never_share_a_variance() -> None:
     jacobian = network_jacobian(settings=settings)
     with pytest.raises(ValueError, match=r"'isotropic' gives normalised weights.*: try 'block' or 'g-prior'"):
         weight_groups(jacobian, "isotropic", sensitivity=SENSITIVITY)
+    assert isinstance(jacobian.network, UNet)
     free = {name for name, c in jacobian.network.convolutions().items() if tuple(c.kernel_size) == (1, 1)}
     others: tuple[PriorKind, ...] = ("layer", "block", "filter-gp")
     for kind in others:
@@ -128,3 +130,13 @@ def test_filters_are_drawn_from_their_covariance_and_apart_from_each_other() -> 
     torch.testing.assert_close(block, 2.0 * torch.kron(torch.eye(n_filters, dtype=torch.float64), tap @ tap.mT))
     outward = jacobian.layers()["outward"]
     torch.testing.assert_close((root @ root.mT)[outward, outward], 2.0 * torch.eye(2, dtype=torch.float64))
+
+
+def test_groups_of_another_network_are_its_layers_or_the_modules_it_is_put_together_of() -> None:
+    jacobian = classifier_jacobian("residual")
+    sensitivity = torch.ones(jacobian.in_shape, dtype=torch.float64)
+    assert list(weight_groups(jacobian, "layer", sensitivity=sensitivity)) == ["inner.0", "around", "head"]
+    groups = weight_groups(jacobian, "block", sensitivity=sensitivity)
+    assert {name: len(group.index) for name, group in groups.items()} == {"inner": 72, "around": 8, "head": 12}
+    with pytest.raises(ValueError, match="'isotropic' gives normalised weights"):
+        weight_groups(jacobian, "isotropic", sensitivity=sensitivity)

@@ -1,0 +1,235 @@
+"""Evidence of a LeNet with and without normalisation, by expectation maximisation and exactly; table and JSON.
+
+python -m tests.benchmarks.lenet_evidence [--laplace-images 1000] [--seeds 3]        needs pip install 'ctuq[bench]'
+
+Questions: which prior does a network with normalisation layers need (arXiv 2206.08900), does EM find what the exact
+evidence says, and is the linearised posterior better calibrated than the plain network (MAP), KFAC and the last layer
+alone (laplace-torch)? KMNIST letters: 6,000 train, of them the last 500 choose the step only; 1,000 judge.
+
+Of both networks, trained for the same steps: the four priors by EM, with the Jacobian's rows of some training images
+kept; cost in products with them or their transpose, and processor seconds. Then the same network with the weights of
+its first convolution divided by ten: with normalisation layers it is the same function, so that a prior that
+knows what it does must predict the same; "shift" is the mean change of the predicted probabilities. The isotropic
+prior of a normalised network, which `dip` refuses, is made by hand. EM against the exact evidence: on fewer images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dip import (
+    CholeskyUpdate,
+    Estimate,
+    ExpectationMaximisationSettings,
+    NetworkJacobian,
+    PriorKind,
+    SampledPosterior,
+    Solve,
+    WeightGroup,
+    WeightRoot,
+    WhitenedRays,
+    conjugate_gradient_solve,
+    expectation_maximisation,
+    sensitivity_of,
+    weight_groups,
+)
+from dip.layers import weighted
+from operators import MatrixMap
+from tests.benchmarks.classification_scores import class_scores
+from tests.benchmarks.classifiers import LeNet, initialised, train
+from tests.benchmarks.counted import Counted
+from tests.benchmarks.environment import SHARED_DATA, save
+from tests.benchmarks.softmax_likelihood import UNIT, ClassifierModel, predicted
+
+KINDS: tuple[PriorKind, ...] = ("isotropic", "layer", "block", "g-prior")
+VALIDATION, TEST = 500, 1000
+STEPS, BATCH, LEARNING_RATE = 1500, 100, 3e-3
+DRAWS = 64
+SHRINK = 10.0
+
+Data = tuple[Tensor, Tensor]
+EM = ExpectationMaximisationSettings(n_draws=8, max_iterations=20, tolerance=0.1)
+
+
+def kmnist() -> tuple[Data, Data, Data]:
+    """Train, validation and test: images (n, 1, 28, 28) float32 from 0 to 1, and labels."""
+    found = np.load(SHARED_DATA / "kmnist" / "kmnist_labelled.npz")
+    images = torch.as_tensor(found["images"])[:, None].float() / 255
+    labels = torch.as_tensor(found["labels"]).long()
+    sizes = [len(labels) - TEST - VALIDATION, VALIDATION, TEST]
+    first, second, third = zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
+    return first, second, third
+
+
+def groups_of(jacobian: NetworkJacobian, kind: PriorKind, rows: Tensor) -> dict[str, WeightGroup]:
+    """Those of `dip`, and an isotropic prior even where it refuses one."""
+    if kind == "isotropic":
+        (n,) = jacobian.in_shape
+        return {"all": WeightGroup(torch.arange(n), torch.ones(n))}
+    return weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows, torch.ones(len(rows))))
+
+
+def by_em(
+    model: ClassifierModel, groups: Mapping[str, WeightGroup], *, generator: torch.Generator
+) -> tuple[Estimate, dict[str, float]]:
+    """Variances by EM from `starts`, and what they cost."""
+    counted = Counted(MatrixMap(model.rows))
+    rays = model.latent_rays(groups, product=counted)
+    solve: Solve = conjugate_gradient_solve(rays, iterations=100, tolerance=0.03)
+    started = time.process_time()
+    found = expectation_maximisation(
+        rays,
+        model.data,
+        starts(model, groups) | {"noise": 1.0},
+        solve=solve,
+        generator=generator,
+        settings=EM,
+        floors={},
+    )
+    return found, {"seconds": time.process_time() - started, "passes": counted.vectors / (1 + EM.n_draws)}
+
+
+def starts(model: ClassifierModel, groups: Mapping[str, WeightGroup]) -> dict[str, float]:
+    """Variances with which each group by itself gives the rays a variance of 1 in the mean."""
+    found = {}
+    for name, group in groups.items():
+        moved = model.rows[:, group.index] * group.relative_std.to(model.rows)
+        found[name] = 1 / max(float(moved.square().sum(1).mean()), 1e-12)
+    return found
+
+
+def draws(
+    model: ClassifierModel, groups: Mapping[str, WeightGroup], variances: Mapping[str, float], *, seed: int
+) -> Tensor:
+    """Draws of w − w* from the posterior, (draws, P), by Matheron's rule with the compressed rays."""
+    small = model.compressed()
+    root = WeightRoot(groups, variances, small.rows)
+    rays = WhitenedRays(MatrixMap(small.rows), root, UNIT, torch.float64)
+    factor = torch.linalg.cholesky(small.covariance(groups).matrix(variances))
+    update = CholeskyUpdate(rays, factor, tolerance=1e-6)
+    posterior = SampledPosterior(update, mean=torch.zeros(root.out_shape, dtype=torch.float64))
+    return posterior.sample(DRAWS, generator=torch.Generator().manual_seed(seed)).images
+
+
+def shrunk(network: nn.Module) -> nn.Module:
+    """The same with the weights of the first convolution divided; with normalisation behind, the same function."""
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        next(iter(weighted(other).values())).weight.div_(SHRINK)
+    return other
+
+
+def judged(network: nn.Module, test: Data, data: Data, kind: PriorKind, seed: int) -> tuple[dict[str, object], Tensor]:
+    """One prior of one network: its variances by EM, what they cost, and how the test images are predicted."""
+    model, jacobian = ClassifierModel.of(network, *data), NetworkJacobian(network, data[0][:1])
+    groups = groups_of(jacobian, kind, model.rows)
+    found, cost = by_em(model, groups, generator=torch.Generator().manual_seed(seed))
+    probability = predicted(network, test[0], draws(model, groups, found.variances, seed=seed))
+    scores = class_scores(probability, test[1])._asdict()
+    return {
+        **scores,
+        **cost,
+        "variances": found.variances,
+        "em_iterations": found.iterations,
+        "em_converged": found.converged,
+    }, probability
+
+
+def against_exact(network: nn.Module, data: Data, kind: PriorKind, seed: int) -> dict[str, object]:
+    """The exact evidence at EM's variances, and at the best ones."""
+    model, jacobian = ClassifierModel.of(network, *data), NetworkJacobian(network, data[0][:1])
+    groups = groups_of(jacobian, kind, model.rows)
+    found, cost = by_em(model, groups, generator=torch.Generator().manual_seed(seed))
+    started = time.process_time()
+    best = model.learn(groups, starts(model, groups))
+    return {
+        "em": model.evidence(groups, found.variances),
+        "exact": best.objective,
+        "em_seconds": cost["seconds"],
+        "exact_seconds": time.process_time() - started,
+        "em_variances": found.variances,
+        "exact_variances": best.variances,
+    }
+
+
+def others(network: nn.Module, test: Data, data: Data) -> dict[str, dict[str, float]]:
+    """KFAC and the last layer alone, with the prior precision of laplace-torch's own evidence; same predictions."""
+    from laplace import Laplace  # noqa: PLC0415 (an extra)
+    from torch.utils.data import DataLoader, TensorDataset  # noqa: PLC0415
+
+    found = {}
+    for name, weights, structure in (("kfac", "all", "kron"), ("last layer", "last_layer", "full")):
+        started = time.process_time()
+        other = Laplace(
+            copy.deepcopy(network), "classification", subset_of_weights=weights, hessian_structure=structure
+        )
+        other.fit(DataLoader(TensorDataset(*data), batch_size=100))
+        other.optimize_prior_precision(pred_type="glm", method="marglik", n_steps=100, link_approx="mc")
+        with torch.no_grad():
+            parts = [other(x, pred_type="glm", link_approx="mc", n_samples=DRAWS) for x in torch.split(test[0], 100)]
+        scores = class_scores(torch.cat(parts).detach(), test[1])._asdict()
+        found[name] = {**scores, "seconds": time.process_time() - started}
+    return found
+
+
+def run(seed: int, *, n_laplace: int, n_exact: int, n_test: int) -> dict[str, object]:
+    """Both networks of one seed."""
+    generator = torch.Generator().manual_seed(seed)
+    training, validation, test = kmnist()
+    test = (test[0][:n_test], test[1][:n_test])
+    few = torch.randperm(len(training[1]), generator=generator)[:n_laplace]
+    data = (training[0][few], training[1][few])
+    figures: dict[str, object] = {}
+    for name, norm in (("without", False), ("with", True)):
+        network = train(
+            lambda norm=norm: initialised(LeNet(norm=norm), generator=generator),  # type: ignore[misc]
+            training,
+            validation,
+            steps=STEPS,
+            batch=BATCH,
+            learning_rate=LEARNING_RATE,
+            generator=generator,
+        )
+        with torch.no_grad():
+            plain = torch.softmax(network(test[0]), dim=-1)
+        rows: dict[str, object] = {"map": class_scores(plain, test[1])._asdict(), **others(network, test, data)}
+        for kind in KINDS:
+            found, probability = judged(network, test, data, kind, seed)
+            if norm:
+                again, moved = judged(shrunk(network), test, data, kind, seed)
+                found |= {"shrunk_nll": again["nll"], "shift": float((moved - probability).abs().mean())}
+            found["evidence"] = against_exact(network, (data[0][:n_exact], data[1][:n_exact]), kind, seed)
+            rows[kind] = found
+            print(seed, name, kind, found, flush=True)
+        figures[name] = rows
+    return figures
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3, help="networks of each kind")
+    parser.add_argument("--laplace-images", type=int, default=1000, help="training images of the posterior")
+    parser.add_argument("--exact-images", type=int, default=150, help="of the comparison with the exact evidence")
+    parser.add_argument("--test-images", type=int, default=TEST, help="that judge")
+    parser.add_argument("--name", default="lenet_evidence", help="of the JSON file in results/; 'none' writes nothing")
+    options = parser.parse_args()
+    seeds = []
+    for seed in range(options.seeds):
+        seeds.append(
+            run(seed, n_laplace=options.laplace_images, n_exact=options.exact_images, n_test=options.test_images)
+        )
+        if options.name != "none":
+            settings = {name: getattr(options, name) for name in ("laplace_images", "exact_images", "test_images")}
+            print("written to", save(options.name, {"settings": settings, "seeds": seeds}))
+
+
+if __name__ == "__main__":
+    main()
