@@ -235,7 +235,7 @@ def rectangles() -> list[str]:
     rows = [_header("image", *(f"PSNR (dB) of {n} equidistant: reached with" for n in by_target))]
     for index, row in found["images"].items():
         if "planned" in row:
-            psnr = row["equidistant"]["psnr_db"]
+    """One row an image: planned views that reach the PSNR of 20, and of 30, equidistant ones; and the mean."""
             cells = [f"{psnr[n]:.2f}: {planned['views'][index]:.1f}" for n, planned in by_target.items()]
             rows.append(f"| {index} | {' | '.join(cells)} |")
     shares = []
