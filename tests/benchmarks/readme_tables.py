@@ -229,13 +229,13 @@ def counts_calibration() -> list[str]:
 
 
 def rectangles() -> list[str]:
-    """One row an image: views that planning needs to reach the PSNR of 20, and of 30, equidistant ones; and the mean."""
+    """One row an image: planned views that reach the PSNR of 20, and of 30, equidistant ones; and the mean."""
     found = results("rectangles_128")
     by_target = {target: row["planned"] for target, row in found["summary"].items()}
     rows = [_header("image", *(f"PSNR (dB) of {n} equidistant: reached with" for n in by_target))]
     for index, row in found["images"].items():
         if "planned" in row:
-    """One row an image: planned views that reach the PSNR of 20, and of 30, equidistant ones; and the mean."""
+            psnr = row["equidistant"]["psnr_db"]
             cells = [f"{psnr[n]:.2f}: {planned['views'][index]:.1f}" for n, planned in by_target.items()]
             rows.append(f"| {index} | {' | '.join(cells)} |")
     shares = []
