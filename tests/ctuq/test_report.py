@@ -82,7 +82,7 @@ def test_everything_is_on_the_page() -> None:
     assert places == {"image", "deviation", "relative", "sample", "profile", "coverage", "scores", "fit-curve"}
     for words in (
         "Error bars calibrated. Of 1,260 held-out rays",
-        "believe these error bars.",
+        "believe these error bars for rays and averages. Single pixels at sharp edges can be off by more.",
         "chi-square per ray from 0.8 to 1.25, and at least 90 % of the held-out rays",
         "first warning second warning",
         "ctuq reconstruct disc.h5 --out disc-again.h5 --seed 7",
@@ -91,7 +91,9 @@ def test_everything_is_on_the_page() -> None:
         "ctuq 0.1.0, torch 2.13.0",
         "50.0 s",
         "32 × 24 pixels of 0.6 mm",
-        "object: mean above half of the maximum 0.05 ± ",
+        "object 0.050000 ± 0.000085 1/mm",
+        "pixels above half of the maximum; ± is the deviation of that mean under the model (from 4 samples",
+        "beam hardening and scatter are not in it",
         "training steps that the held-out rays chose 700",
         "Sample 1 of 4",
         "least certain around (",
@@ -122,6 +124,7 @@ def test_error_bars_that_fail_are_warned_of() -> None:
     assert "Error bars not calibrated." in text
     assert "do not believe these error bars" in text
     assert ": believe these error bars" not in text
+    assert "Single pixels at sharp edges" not in text
 
 
 def test_names_and_notes_from_outside_are_escaped() -> None:
