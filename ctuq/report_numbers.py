@@ -24,6 +24,9 @@ from operators import ImageGrid, RayTransform
 MAP_SIDE = 512
 SAMPLE_PIXELS = 16 * 512**2
 
+BEYOND = (2, 3)
+"""Deviations beyond which rays of the residual are counted."""
+
 # Samples are kept as steps of an eighth of a pixel's deviation off the image. Rounding adds 1/768 to the variance of a
 # single pixel and next to nothing to that of a region, where it averages out: less than the samples know of either.
 STEPS_PER_DEVIATION = 8
@@ -128,11 +131,15 @@ def _sinogram(reconstruction: Reconstruction) -> dict[str, Any] | None:
     residual = scaled_residual(rays, rays.sinogram.cpu(), reconstruction.image.cpu())
     factors = n_angles, n_detectors = -(-measured.shape[0] // MAP_SIDE), -(-measured.shape[1] // MAP_SIDE)
     limit = float(np.percentile(np.abs(residual), 99)) or 1.0
+    degrees = degrees_of(rays.geometry.angles_rad)
+    tested = np.isclose(degrees[:, None], np.degrees(reconstruction.calibration.angles_rad), atol=1e-6).any(1)
     return {
         "measured": packed_levels(averaged(measured, factors), n_bytes=1),
         "residual": packed_levels(np.clip(averaged(residual, factors), -2 * limit, 2 * limit), n_bytes=1),
         "limit": limit,
-        "degrees": degrees_of(rays.geometry.angles_rad)[::n_angles].round(6).tolist(),
+        "beyond": [100 * float((np.abs(residual) > deviations).mean()) for deviations in BEYOND],
+        "tested": (np.flatnonzero(tested) // n_angles).tolist(),
+        "degrees": degrees[::n_angles].round(6).tolist(),
         "detectors": list(range(0, measured.shape[1], n_detectors)),
     }
 

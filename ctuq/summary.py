@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ctuq.rays import degrees_of
 from ctuq.reconstruction import Reconstruction
 from ctuq.region import RegionMean, object_mask, region_by_samples, with_deviation
 from ctuq.verdict import Verdict, judge
@@ -69,6 +70,7 @@ class Summary:
         largest_std: of the deviation map, 1/mm.
         median_standard_error: of the deviation map, 1/mm; 0 where the deviation is exact.
         n_samples: kept in the file.
+        views: which rays are behind it, in words; empty where the file does not say.
         object_mean: of the pixels that are the object; None without samples.
         verdict: on the error bars.
     """
@@ -83,6 +85,7 @@ class Summary:
     largest_std: float
     median_standard_error: float
     n_samples: int
+    views: str
     object_mean: ObjectMean | None
     verdict: Verdict
 
@@ -118,6 +121,7 @@ def summarise(reconstruction: Reconstruction) -> Summary:
         largest_std=float(reconstruction.std.max()),
         median_standard_error=_median(reconstruction.standard_error),
         n_samples=len(reconstruction.samples),
+        views=_views(reconstruction),
         object_mean=_object_mean(reconstruction),
         verdict=judge(reconstruction.calibration),
     )
@@ -150,6 +154,19 @@ def _object_mean(reconstruction: Reconstruction) -> ObjectMean | None:
     lowest, highest = np.quantile(image[mask].cpu().numpy(), [0.05, 0.95])
     region = region_by_samples(image, samples, mask)
     return ObjectMean(region, int(mask.sum()), len(samples), float(lowest), float(highest))
+
+
+def _views(reconstruction: Reconstruction) -> str:
+    """Which views chose is not in a result; which ones tested is, and the image is fitted to all."""
+    if reconstruction.rays is None:
+        return ""
+    geometry, tested = reconstruction.rays.geometry, reconstruction.calibration
+    degrees = degrees_of(geometry.angles_rad)
+    whole = "" if tested.whole_views else "single rays of "
+    return (
+        f"{len(degrees)} views over {degrees.min():.4g} to {degrees.max():.4g}°, all fitted in the end; {whole}"
+        f"{tested.n_angles} tested the error bars, by a fit without them; {geometry.n_detectors} detector pixels"
+    )
 
 
 def _median(values: Tensor) -> float:

@@ -210,6 +210,21 @@ def test_the_residual_is_what_the_image_leaves_in_deviations_of_a_ray() -> None:
     np.testing.assert_allclose(residual, by_hand.numpy(), rtol=1e-5, atol=1e-5)
 
 
+def test_views_that_tested_are_marked_and_rays_beyond_their_deviation_counted() -> None:
+    made = gaussian_reconstruction(scan_of(range(0, 180, 15)))
+    tested = replace(made.calibration, angles_rad=(math.radians(30), math.radians(105)), n_angles=2)
+    made = replace(made, calibration=tested)
+    assert made.rays is not None
+    assert made.rays.sinogram is not None
+    found = report_numbers.report_numbers(made)["sinogram"]
+    assert found["tested"] == [2, 7]
+    residual = scaled_residual(made.rays, made.rays.sinogram, made.image)
+    assert found["beyond"] == [100 * float((abs(residual) > limit).mean()) for limit in (2, 3)]
+    text = Page(render_report(made)).text
+    assert "12 views over 0 to 165°, all fitted in the end; 2 tested the error bars" in text
+    assert "noise alone would leave 4.6 % and 0.27 %" in text
+
+
 def test_a_result_without_a_command_says_so_instead_of_an_empty_box() -> None:
     made = fake_reconstruction()
     page = render_report(replace(made, provenance=replace(made.provenance, command="")))
