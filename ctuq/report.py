@@ -78,6 +78,7 @@ def render_report(reconstruction: Reconstruction) -> str:
         content={
             "summary": summarise(reconstruction),
             "worst": least_certain(reconstruction),
+            "floor": numbers["relative_floor"],
             "rule": RULE,
             "calibration": found,
             "chi_square": with_error(found.chi_square, found.chi_square_error, 3),

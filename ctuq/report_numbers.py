@@ -46,6 +46,7 @@ def report_numbers(reconstruction: Reconstruction) -> dict[str, Any]:
         "image": packed_levels(image, n_bytes=2),
         "std": packed_levels(std, n_bytes=2),
         "samples": {"n": len(kept), "per_deviation": STEPS_PER_DEVIATION, "steps": _steps(kept, image, std)},
+        "least_certain": _square(least_certain(reconstruction), reconstruction.grid),
         "relative_floor": relative_floor(image),
         "limits": {"image": image_limits(image), "std": deviation_limits(std), "relative": (0.0, _upper(relative))},
         "colours": _colours(),
@@ -88,6 +89,18 @@ def least_certain(reconstruction: Reconstruction) -> LeastCertain:
     means = uniform_filter(std, size=side, mode="nearest")
     row, col = np.unravel_index(int(np.argmax(means)), std.shape)
     return LeastCertain(float(grid.x_mm()[col]), float(grid.y_mm()[row]), side * grid.pixel_mm, float(means[row, col]))
+
+
+def _square(found: LeastCertain, grid: ImageGrid) -> dict[str, float]:
+    """Its sides in mm, as far as they lie in the image."""
+    up, right = (extent / 2 for extent in grid.extent_mm)
+    half = found.side_mm / 2
+    return {
+        "x0": max(found.x_mm - half, -right),
+        "x1": min(found.x_mm + half, right),
+        "y0": max(found.y_mm - half, -up),
+        "y1": min(found.y_mm + half, up),
+    }
 
 
 def _steps(samples: NDArray[Any], image: NDArray[Any], std: NDArray[Any]) -> str:

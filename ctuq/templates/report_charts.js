@@ -52,9 +52,9 @@ async function drawSinogram(places, { measured, residual, limit, degrees, detect
   await draw(places[1], residual, "(measured − image's) / deviation", " deviations", { colorscale: "RdBu", zmin: -limit, zmax: limit });
 }
 
-// Every pixel that the line meets with its own 95 % band, and the sample that is shown beside it.
-function drawProfile(place, field, ends, sample) {
-  const { pixels, distances: x } = field.along(ends);
+// Every pixel that a line meets with its own 95 % band, and the sample that is shown beside it; empty without a line.
+function drawProfile(place, field, met, sample) {
+  const { pixels, distances: x } = met ?? { pixels: [], distances: [] };
   const value = pixels.map((i) => field.image[i]);
   const bound = (sign) => pixels.map((i) => field.image[i] + sign * 1.96 * field.std[i]);
   const text = pixels.map((i) => `${withDeviation(field.image[i], field.std[i])} 1/mm`);
