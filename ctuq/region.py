@@ -29,7 +29,15 @@ class RegionMean:
         """In words, for a line of numbers."""
         share = 100 * self.standard_error / self.std if self.std else 0.0
         known = f", known to {share:.0f} %" if share else ""
-        return f"{self.mean:.4g} ± {self.std:.2g} 1/mm (one deviation{known})"
+        return f"{with_deviation(self.mean, self.std)} 1/mm (one deviation{known})"
+
+
+def with_deviation(value: float, std: float) -> str:
+    """A value and its deviation, both to the second digit of the deviation, so that their digits match."""
+    if not (std > 0 and math.isfinite(std)):
+        return f"{value:.4g} ± {std:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(float(f"{std:.1e}"))))
+    return f"{value:.{digits}f} ± {std:.{digits}f}"
 
 
 def region_by_posterior(posterior: Posterior, mask: Tensor, *, generator: torch.Generator) -> RegionMean:

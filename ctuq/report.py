@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from ctuq.page import chart_page
 from ctuq.reconstruction import Reconstruction
-from ctuq.report_numbers import least_certain, report_numbers, thinning
+from ctuq.report_numbers import BEYOND, least_certain, report_numbers, thinning
 from ctuq.summary import summarise
 from ctuq.verdict import RULE, with_error
 from ctuq.whole_file import written_whole
@@ -25,8 +26,9 @@ _MEANINGS = {
     "log_density": "log density of the choosing rays, and a share of the evidence",
     "evidence_evaluations": "evaluations spent on the variances",
     "evidence_converged": "variances at their optimum (1) or still improving (0)",
-    "linearisation_error": "what the linear model misses of the network's move at weights drawn from the posterior, as "
-    "a share of it (around 1: all; the error bars are then the linear model's, and held-out rays judge them)",
+    "linearisation_error": "how far the network strays from the straight line that the error bars follow, at weights "
+    "drawn for them (0: not at all, 1: as far as the move itself). It matters little: "
+    "the error bars take only their shape from it, and held-out rays judge them as they are",
     "variance_noise": "variance of noise of one ray, in scaled units",
     "variance_smooth": "variance of errors that rays of one view share",
     "variance_representation": "variance of representation errors",
@@ -76,6 +78,7 @@ def render_report(reconstruction: Reconstruction) -> str:
         content={
             "summary": summarise(reconstruction),
             "worst": least_certain(reconstruction),
+            "floor": numbers["relative_floor"],
             "rule": RULE,
             "calibration": found,
             "chi_square": with_error(found.chi_square, found.chi_square_error, 3),
@@ -85,7 +88,8 @@ def render_report(reconstruction: Reconstruction) -> str:
             "stages": _stages(reconstruction),
             "diagnostics": _diagnostics(reconstruction),
             "n_samples": numbers["samples"]["n"],
-            "has_sinogram": numbers["sinogram"] is not None,
+            "sinogram": numbers["sinogram"],
+            "expected_beyond": [100 * math.erfc(limit / math.sqrt(2)) for limit in BEYOND],
             "thinning": thinning(grid),
             # Room for axes and colour bar below the map.
             "tall": f"{min(max(0.9 * grid.shape[0] / grid.shape[1], 0.4), 2.5) + 0.2:.2f}",

@@ -24,6 +24,9 @@ from operators import ImageGrid, RayTransform
 MAP_SIDE = 512
 SAMPLE_PIXELS = 16 * 512**2
 
+BEYOND = (2, 3)
+"""Deviations beyond which rays of the residual are counted."""
+
 # Samples are kept as steps of an eighth of a pixel's deviation off the image. Rounding adds 1/768 to the variance of a
 # single pixel and next to nothing to that of a region, where it averages out: less than the samples know of either.
 STEPS_PER_DEVIATION = 8
@@ -43,6 +46,7 @@ def report_numbers(reconstruction: Reconstruction) -> dict[str, Any]:
         "image": packed_levels(image, n_bytes=2),
         "std": packed_levels(std, n_bytes=2),
         "samples": {"n": len(kept), "per_deviation": STEPS_PER_DEVIATION, "steps": _steps(kept, image, std)},
+        "least_certain": _square(least_certain(reconstruction), reconstruction.grid),
         "relative_floor": relative_floor(image),
         "limits": {"image": image_limits(image), "std": deviation_limits(std), "relative": (0.0, _upper(relative))},
         "colours": _colours(),
@@ -87,6 +91,18 @@ def least_certain(reconstruction: Reconstruction) -> LeastCertain:
     return LeastCertain(float(grid.x_mm()[col]), float(grid.y_mm()[row]), side * grid.pixel_mm, float(means[row, col]))
 
 
+def _square(found: LeastCertain, grid: ImageGrid) -> dict[str, float]:
+    """Its sides in mm, as far as they lie in the image."""
+    up, right = (extent / 2 for extent in grid.extent_mm)
+    half = found.side_mm / 2
+    return {
+        "x0": max(found.x_mm - half, -right),
+        "x1": min(found.x_mm + half, right),
+        "y0": max(found.y_mm - half, -up),
+        "y1": min(found.y_mm + half, up),
+    }
+
+
 def _steps(samples: NDArray[Any], image: NDArray[Any], std: NDArray[Any]) -> str:
     unit = np.where(std > 0, std / STEPS_PER_DEVIATION, np.inf)
     return packed(np.clip(np.rint(np.nan_to_num((samples - image) / unit)), -127, 127).astype(np.int8).tobytes())
@@ -128,11 +144,15 @@ def _sinogram(reconstruction: Reconstruction) -> dict[str, Any] | None:
     residual = scaled_residual(rays, rays.sinogram.cpu(), reconstruction.image.cpu())
     factors = n_angles, n_detectors = -(-measured.shape[0] // MAP_SIDE), -(-measured.shape[1] // MAP_SIDE)
     limit = float(np.percentile(np.abs(residual), 99)) or 1.0
+    degrees = degrees_of(rays.geometry.angles_rad)
+    tested = np.isclose(degrees[:, None], np.degrees(reconstruction.calibration.angles_rad), atol=1e-6).any(1)
     return {
         "measured": packed_levels(averaged(measured, factors), n_bytes=1),
         "residual": packed_levels(np.clip(averaged(residual, factors), -2 * limit, 2 * limit), n_bytes=1),
         "limit": limit,
-        "degrees": degrees_of(rays.geometry.angles_rad)[::n_angles].round(6).tolist(),
+        "beyond": [100 * float((np.abs(residual) > deviations).mean()) for deviations in BEYOND],
+        "tested": (np.flatnonzero(tested) // n_angles).tolist(),
+        "degrees": degrees[::n_angles].round(6).tolist(),
         "detectors": list(range(0, measured.shape[1], n_detectors)),
     }
 

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
+from ctuq.rays import degrees_of
 from ctuq.reconstruction import Reconstruction
-from ctuq.region import RegionMean, object_mask, region_by_samples
+from ctuq.region import RegionMean, object_mask, region_by_samples, with_deviation
 from ctuq.verdict import Verdict, judge
+
+
+@dataclass(frozen=True)
+class ObjectMean:
+    """The mean over the pixels above half of the maximum.
+
+    Args:
+        region: that mean, by the samples of the file.
+        n_pixels: how many there are.
+        n_samples: behind its deviation.
+        lowest: of the middle nine tenths of those pixels, 1/mm.
+        highest: of the same, 1/mm.
+    """
+
+    region: RegionMean
+    n_pixels: int
+    n_samples: int
+    lowest: float
+    highest: float
+
+    @property
+    def value(self) -> str:
+        """Mean and deviation."""
+        return f"{with_deviation(self.region.mean, self.region.std)} 1/mm"
+
+    @property
+    def line(self) -> str:
+        """In a short line."""
+        return f"mean {self.value} over {self.n_pixels:,} pixels (± is the model's, not accuracy)"
+
+    @property
+    def sentence(self) -> str:
+        """What it is, and what its deviation leaves out."""
+        return (
+            f"mean over {self.n_pixels:,} pixels above half of the maximum; ± is the deviation of that mean under the "
+            f"model (from {self.n_samples} samples, so itself known to {100 / math.sqrt(2 * self.n_samples):.0f} %); "
+            f"nine in ten of the single pixels spread from {self.lowest:.3g} to {self.highest:.3g}; beam hardening and "
+            "scatter are not in it"
+        )
 
 
 @dataclass(frozen=True)
@@ -28,7 +70,8 @@ class Summary:
         largest_std: of the deviation map, 1/mm.
         median_standard_error: of the deviation map, 1/mm; 0 where the deviation is exact.
         n_samples: kept in the file.
-        object_mean: the mean over pixels above half of the maximum, by those samples; None without samples.
+        views: which rays are behind it, in words; empty where the file does not say.
+        object_mean: of the pixels that are the object; None without samples.
         verdict: on the error bars.
     """
 
@@ -42,7 +85,8 @@ class Summary:
     largest_std: float
     median_standard_error: float
     n_samples: int
-    object_mean: RegionMean | None
+    views: str
+    object_mean: ObjectMean | None
     verdict: Verdict
 
     @property
@@ -77,6 +121,7 @@ def summarise(reconstruction: Reconstruction) -> Summary:
         largest_std=float(reconstruction.std.max()),
         median_standard_error=_median(reconstruction.standard_error),
         n_samples=len(reconstruction.samples),
+        views=_views(reconstruction),
         object_mean=_object_mean(reconstruction),
         verdict=judge(reconstruction.calibration),
     )
@@ -89,9 +134,10 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
         f"{summary.scan_name}: {summary.size}",
         f"  attenuation   {summary.values}",
         f"  deviation     {summary.deviations}",
-        *([f"  object        mean {summary.object_mean}"] if summary.object_mean else []),
+        *([f"  object        {summary.object_mean.line}"] if summary.object_mean else []),
         f"  error bars    {summary.verdict.headline}",
         f"                {summary.verdict.sentence}",
+        *([f"                {summary.verdict.caveat}"] if summary.verdict.caveat else []),
         *([f"  try           {summary.verdict.next_step}"] if summary.verdict.next_step else []),
         *(f"  warning       {note}" for note in reconstruction.provenance.notes),
         *(f"  before        {step.name}: {step}" for step in reconstruction.provenance.steps),
@@ -99,11 +145,28 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
     ]
 
 
-def _object_mean(reconstruction: Reconstruction) -> RegionMean | None:
+def _object_mean(reconstruction: Reconstruction) -> ObjectMean | None:
     """By the samples in any case, so that a result read from its file says the same as a fresh one."""
     image, samples = reconstruction.image, reconstruction.samples
     mask = object_mask(image)
-    return region_by_samples(image, samples, mask) if len(samples) and mask.any() else None
+    if not len(samples) or not mask.any():
+        return None
+    lowest, highest = np.quantile(image[mask].cpu().numpy(), [0.05, 0.95])
+    region = region_by_samples(image, samples, mask)
+    return ObjectMean(region, int(mask.sum()), len(samples), float(lowest), float(highest))
+
+
+def _views(reconstruction: Reconstruction) -> str:
+    """Which views chose is not in a result; which ones tested is, and the image is fitted to all."""
+    if reconstruction.rays is None:
+        return ""
+    geometry, tested = reconstruction.rays.geometry, reconstruction.calibration
+    degrees = degrees_of(geometry.angles_rad)
+    whole = "" if tested.whole_views else "single rays of "
+    return (
+        f"{len(degrees)} views over {degrees.min():.4g} to {degrees.max():.4g}°, all fitted in the end; {whole}"
+        f"{tested.n_angles} tested the error bars, by a fit without them; {geometry.n_detectors} detector pixels"
+    )
 
 
 def _median(values: Tensor) -> float:

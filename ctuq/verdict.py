@@ -20,6 +20,8 @@ RULE = (
     "means: with both numbers moved by their standard errors, the rule could have said the opposite."
 )
 
+_CAVEAT = "Single pixels at sharp edges can be off by more."
+
 _SEARCH = (
     "look in the residual of the report for what the model does not know: stripes (preprocessing.broken_columns, "
     "preprocessing.rings), edges seen twice (preprocessing.centre=find), clipped rays "
@@ -38,6 +40,7 @@ class Verdict:
         headline: "calibrated" or "not calibrated", and whether that is at the edge.
         sentence: the evidence and what to make of it, in plain words.
         line: headline and numbers in one short line.
+        caveat: what believing them does not cover; empty where they are not to be believed.
         next_step: what to try where that is not calibrated or at the edge; else empty.
     """
 
@@ -46,6 +49,7 @@ class Verdict:
     headline: str
     sentence: str
     line: str
+    caveat: str
     next_step: str
 
 
@@ -68,6 +72,7 @@ def judge(calibration: Calibration) -> Verdict:
         headline=headline,
         sentence=sentence,
         line=f"{headline}: {evidence}, {numbers}",
+        caveat=_CAVEAT if calibrated else "",
         next_step=_next_step(calibration, calibrated, edge),
     )
 
@@ -92,7 +97,9 @@ def _at_the_edge(calibration: Calibration) -> bool:
 def _meaning(calibration: Calibration, calibrated: bool, edge: bool) -> str:
     chi_square, coverage = calibration.chi_square, calibration.coverage_95
     if calibrated:
-        return "believe these error bars" + (", though other views might have said otherwise." if edge else ".")
+        return "believe these error bars for rays and averages" + (
+            ", though other views might have said otherwise." if edge else "."
+        )
     if _nothing_judged(calibration):
         return "nothing could be held against these error bars, so do not believe them."
     if edge:

@@ -15,11 +15,13 @@ class Maps {
     const deviation = { colorscale: colours };
     const attenuation = { colorscale: GREY, zmin: limits.image[0], zmax: limits.image[1] };
     const std = this.shaped(field.std);
+    const relative = this.shaped(field.relative);
+    const share = relative.map((row) => Array.from(row, (value) => (value >= 0 ? `± ${value.toPrecision(3)} %` : "too little attenuation")));
     const at = "<br>at (%{x:.2f}, %{y:.2f}) mm<extra></extra>";
     const views = {
       image: { z: this.shaped(field.image), ...attenuation, title: "attenuation (1/mm)", customdata: std, hovertemplate: `%{z:.4g} ± %{customdata:.2g} 1/mm${at}` },
       deviation: { z: std, ...deviation, zmin: limits.std[0], zmax: limits.std[1], title: "standard deviation (1/mm)", hovertemplate: `± %{z:.3g} 1/mm${at}` },
-      relative: { z: this.shaped(field.relative), ...deviation, zmin: 0, zmax: limits.relative[1], title: "deviation / attenuation (%)", hovertemplate: `± %{z:.3g} %${at}` },
+      relative: { z: relative, customdata: share, ...deviation, zmin: 0, zmax: limits.relative[1], title: "deviation / attenuation (%)", hovertemplate: `%{customdata}${at}` },
       sample: { ...attenuation, title: "attenuation (1/mm)", hovertemplate: `%{z:.4g} 1/mm${at}` },
     };
     for (const place of this.places) {
@@ -97,8 +99,10 @@ class Maps {
   }
 
   mark(shapes) {
-    return this.everywhere({ shapes: shapes.map((shape) => ({ ...shape, line: { color: MARK, width: 2 } })) });
+    return this.everywhere({ shapes: shapes.map((shape) => ({ line: { color: MARK, width: 2 }, ...shape })) });
   }
+
+  show(x, y) { return this.everywhere({ "xaxis.range": x, "yaxis.range": y }); }
 
   whole() { return this.everywhere({ "xaxis.autorange": true, "yaxis.autorange": true }); }
 }

@@ -27,21 +27,34 @@ function drawFit(place, { step, fitted, held_out, chosen }) {
     chosen === null ? {} : { shapes: [line], annotations: [label] }), CONFIG);
 }
 
+// Rows are views; some ten of them say their angle.
+function viewAxis(degrees) {
+  const every = Math.ceil(degrees.length / 10);
+  const tickvals = degrees.map((_, row) => row).filter((row) => row % every === 0);
+  return axis("angle of the view (°)", { autorange: "reversed", tickvals, ticktext: tickvals.map((row) => `${Number(degrees[row].toFixed(1))}`) });
+}
+
+// A tick at both sides of each row.
+function rowTicks(rows) {
+  const sides = [[0, 0.02], [0.98, 1]];
+  return rows.flatMap((row) => sides.map(([x0, x1]) => ({ type: "line", xref: "paper", x0, x1, y0: row, y1: row, line: { color: SECOND, width: 3 } })));
+}
+
 // Line integrals in grey; what the image leaves of them from blue to red.
-async function drawSinogram(places, { measured, residual, limit, degrees, detectors }) {
+async function drawSinogram(places, { measured, residual, limit, degrees, detectors, tested }) {
   const draw = async (place, packedMap, title, unit, colours) => Plotly.newPlot(place, [{
     type: "heatmap", z: rowsOf(await unpackedLevels(packedMap)), x: detectors, colorbar: colourBar(title), ...colours,
     text: degrees, customdata: degrees.map((angle) => detectors.map(() => angle)),
     hovertemplate: `%{z:.3g}${unit}<br>detector pixel %{x}, angle %{customdata:.4g}°<extra></extra>`,
-  }], layout(axis("detector pixel"), axis("view", { autorange: "reversed" }), { margin: { l: 50, r: 12, t: 8, b: 100 } }), CONFIG);
+  }], layout(axis("detector pixel"), viewAxis(degrees), { margin: { l: 50, r: 12, t: 8, b: 100 }, shapes: rowTicks(tested) }), CONFIG);
   const grey = [[0, "#000000"], [1, "#ffffff"]];
   await draw(places[0], measured, "line integral", "", { colorscale: grey });
   await draw(places[1], residual, "(measured − image's) / deviation", " deviations", { colorscale: "RdBu", zmin: -limit, zmax: limit });
 }
 
-// Every pixel that the line meets with its own 95 % band, and the sample that is shown beside it.
-function drawProfile(place, field, ends, sample) {
-  const { pixels, distances: x } = field.along(ends);
+// Every pixel that a line meets with its own 95 % band, and the sample that is shown beside it; empty without a line.
+function drawProfile(place, field, met, sample) {
+  const { pixels, distances: x } = met ?? { pixels: [], distances: [] };
   const value = pixels.map((i) => field.image[i]);
   const bound = (sign) => pixels.map((i) => field.image[i] + sign * 1.96 * field.std[i]);
   const text = pixels.map((i) => `${withDeviation(field.image[i], field.std[i])} 1/mm`);

@@ -1,5 +1,6 @@
 // The image with its deviation and its samples: what they say of a pixel, along a line and over a region.
 
+const LINE_FORM = "four numbers in mm: x, y to x, y";
 const REGION_FORM = "disc:X,Y,RADIUS or rectangle:LEFT,BOTTOM,RIGHT,TOP, in mm";
 
 class Field {
@@ -40,6 +41,13 @@ class Field {
       if (inside && !met.has(row * this.cols + col)) met.set(row * this.cols + col, (length * k) / n);
     }
     return { pixels: [...met.keys()], distances: [...met.values()] };
+  }
+
+  // Ends of a line, from four numbers with anything usual between them; null where the text is no line.
+  line(text) {
+    const words = text.replace(/\u2212/g, "-").replace(/\bto\b|\bmm\b|[()]/gi, " ").split(/[\s,;]+/).filter(Boolean);
+    const n = words.map(Number);
+    return n.length === 4 && n.every(Number.isFinite) ? n : null;
   }
 
   // Pixels whose centres lie in a region given as `ctuq plan --roi` takes it; null where the text is no region.

@@ -91,10 +91,12 @@ def test_the_object_is_what_lies_above_half_of_the_maximum() -> None:
 def test_the_summary_tells_the_objects_mean_with_its_deviation() -> None:
     made = fake_reconstruction(n_samples=16)
     told = summarise(made).object_mean
-    assert told == region_by_samples(made.image, made.samples, made.image > 0.025)
     assert told is not None
-    assert told.mean == pytest.approx(0.05)
-    assert f"  object        mean {told}" in summary_lines(made)
+    assert told.region == region_by_samples(made.image, made.samples, made.image > 0.025)
+    assert told.region.mean == pytest.approx(0.05)
+    assert told.n_pixels == int((made.image > 0.025).sum())
+    assert "from 16 samples, so itself known to 18 %" in told.sentence
+    assert f"  object        {told.line}" in summary_lines(made)
     assert summarise(fake_reconstruction(n_samples=0)).object_mean is None
     assert not any("object" in line for line in summary_lines(fake_reconstruction(image=torch.zeros(24, 32))))
 
@@ -102,6 +104,8 @@ def test_the_summary_tells_the_objects_mean_with_its_deviation() -> None:
 def test_in_words() -> None:
     assert str(RegionMean(0.038512, 0.000213, 0.0)) == "0.03851 ± 0.00021 1/mm (one deviation)"
     assert str(RegionMean(0.038512, 0.000213, 0.00004)) == "0.03851 ± 0.00021 1/mm (one deviation, known to 19 %)"
+    assert str(RegionMean(0.0341, 2e-5, 0.0)) == "0.034100 ± 0.000020 1/mm (one deviation)"
+    assert str(RegionMean(0.0341, 0.000996, 0.0)) == "0.0341 ± 0.0010 1/mm (one deviation)"
 
 
 def test_the_summary_calls_every_step_by_its_name() -> None:

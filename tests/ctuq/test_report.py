@@ -82,7 +82,7 @@ def test_everything_is_on_the_page() -> None:
     assert places == {"image", "deviation", "relative", "sample", "profile", "coverage", "scores", "fit-curve"}
     for words in (
         "Error bars calibrated. Of 1,260 held-out rays",
-        "believe these error bars.",
+        "believe these error bars for rays and averages. Single pixels at sharp edges can be off by more.",
         "chi-square per ray from 0.8 to 1.25, and at least 90 % of the held-out rays",
         "first warning second warning",
         "ctuq reconstruct disc.h5 --out disc-again.h5 --seed 7",
@@ -91,7 +91,9 @@ def test_everything_is_on_the_page() -> None:
         "ctuq 0.1.0, torch 2.13.0",
         "50.0 s",
         "32 × 24 pixels of 0.6 mm",
-        "object: mean above half of the maximum 0.05 ± ",
+        "object 0.050000 ± 0.000085 1/mm",
+        "pixels above half of the maximum; ± is the deviation of that mean under the model (from 4 samples",
+        "beam hardening and scatter are not in it",
         "training steps that the held-out rays chose 700",
         "Sample 1 of 4",
         "least certain around (",
@@ -122,6 +124,7 @@ def test_error_bars_that_fail_are_warned_of() -> None:
     assert "Error bars not calibrated." in text
     assert "do not believe these error bars" in text
     assert ": believe these error bars" not in text
+    assert "Single pixels at sharp edges" not in text
 
 
 def test_names_and_notes_from_outside_are_escaped() -> None:
@@ -205,6 +208,21 @@ def test_the_residual_is_what_the_image_leaves_in_deviations_of_a_ray() -> None:
     residual = scaled_residual(made.rays, made.rays.sinogram, made.image)
     by_hand = (made.rays.sinogram - RayTransform(made.rays.geometry)(made.image)) / math.sqrt(1e-4 + 1e-5)
     np.testing.assert_allclose(residual, by_hand.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_views_that_tested_are_marked_and_rays_beyond_their_deviation_counted() -> None:
+    made = gaussian_reconstruction(scan_of(range(0, 180, 15)))
+    tested = replace(made.calibration, angles_rad=(math.radians(30), math.radians(105)), n_angles=2)
+    made = replace(made, calibration=tested)
+    assert made.rays is not None
+    assert made.rays.sinogram is not None
+    found = report_numbers.report_numbers(made)["sinogram"]
+    assert found["tested"] == [2, 7]
+    residual = scaled_residual(made.rays, made.rays.sinogram, made.image)
+    assert found["beyond"] == [100 * float((abs(residual) > limit).mean()) for limit in (2, 3)]
+    text = Page(render_report(made)).text
+    assert "12 views over 0 to 165°, all fitted in the end; 2 tested the error bars" in text
+    assert "noise alone would leave 4.6 % and 0.27 %" in text
 
 
 def test_a_result_without_a_command_says_so_instead_of_an_empty_box() -> None:

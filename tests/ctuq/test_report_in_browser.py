@@ -13,6 +13,7 @@ import torch
 from ctuq.reconstruction import Reconstruction
 from ctuq.region import RegionMean, region_by_samples
 from ctuq.region_mask import region_mask
+from ctuq.report_numbers import least_certain
 from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
 from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
 from tests.ctuq.fake_results import fake_reconstruction
@@ -123,6 +124,45 @@ def test_no_region_is_said_so(report: Opened) -> None:
     for text, words in (("ring:1,2,3", "expected disc:"), ("disc:0,0", "expected disc:"), ("disc:99,0,1", "no pixel")):
         set_field(report, "region", text)
         assert words in read(report, "region-mean")
+        assert words in read(report, "region-said")
+    set_field(report, "region", "")
+    assert report.page.get_attribute("#region", "aria-invalid") == "false"
+
+
+@pytest.mark.parametrize("text", ["-5,1,5,1", "-5, 1 to 5, 1", "-5;1;5;1", "(-5 1) to (5 1)"])
+def test_a_line_is_read_however_it_is_written(report: Opened, text: str) -> None:
+    set_field(report, "line", text)
+    assert report.page.get_attribute("#line", "aria-invalid") == "false"
+    assert "along 10.0 mm" in read(report, "line-said")
+
+
+@pytest.mark.parametrize(("text", "words"), [("rubbish", "expected four numbers"), ("90,90,95,95", "no pixel")])
+def test_no_line_is_said_so_and_leaves_no_profile_behind(report: Opened, text: str, words: str) -> None:
+    set_field(report, "line", "-5,1,5,1")
+    assert report.page.evaluate("document.getElementById('profile').data[2].x.length") > 0
+    set_field(report, "line", text)
+    assert words in read(report, "line-said")
+    assert report.page.get_attribute("#line", "aria-invalid") == "true"
+    assert report.page.evaluate("document.getElementById('profile').data[2].x.length") == 0
+
+
+def test_the_least_certain_square_is_drawn_and_shown(report: Opened, made: Reconstruction) -> None:
+    worst = least_certain(made)
+    report.page.click("#least-certain")
+    report.page.wait_for_timeout(300)
+    (square, *_), (left, right) = report.page.evaluate(
+        "(({ shapes, xaxis }) => [shapes, xaxis.range])(document.getElementById('deviation').layout)"
+    )
+    assert (square["x0"] + square["x1"]) / 2 == pytest.approx(worst.x_mm)
+    assert square["y1"] - square["y0"] == pytest.approx(worst.side_mm)
+    assert left < square["x0"] < square["x1"] < right
+    report.page.click("#whole")
+
+
+def test_where_there_is_too_little_attenuation_no_share_is_told(report: Opened) -> None:
+    told = report.page.evaluate("document.getElementById('relative').data[0].customdata")
+    assert told[0][0] == "too little attenuation"
+    assert "NaN" not in str(told)
 
 
 @pytest.mark.parametrize("mode", ["line", "disc", "rectangle"])
@@ -137,7 +177,7 @@ def test_what_is_drawn_becomes_text(report: Opened, mode: str) -> None:
     report.page.mouse.up()
     report.page.wait_for_timeout(300)
     text = report.page.input_value("#line" if mode == "line" else "#region")
-    numbers = [float(number) for number in text.split(":")[-1].split(",")]
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", text)]
     # The image is 19.2 mm by 14.4 mm: from a quarter of both to three quarters across and half down.
     expected = {"line": [-4.8, 3.6, 4.8, 0.0], "rectangle": [-4.8, 0.0, 4.8, 3.6], "disc": None}[mode]
     if expected is not None:
@@ -187,6 +227,8 @@ def test_nothing_is_wider_than_the_screen(
 def test_a_result_without_samples_or_rays_is_drawn_too(browser: Browser, tmp_path: Path) -> None:
     found = opened(browser, fake_reconstruction(n_samples=0).report(tmp_path / "r.html"))
     assert found.complaints == []
+    assert "draw a disc" in read(found, "region-mean")
+    set_field(found, "region", "disc:0,0,4")
     assert "no samples to tell its deviation by" in read(found, "region-mean")
     assert found.page.locator("#sinogram").count() == 0
 

@@ -14,9 +14,9 @@ from tests.ctuq.fake_results import fake_calibration
 @pytest.mark.parametrize(
     ("chi_square", "coverage_95", "calibrated", "words"),
     [
-        (1.0, 0.952, True, "believe these error bars."),
-        (0.8, 0.90, True, "believe these error bars."),
-        (1.25, 0.90, True, "believe these error bars."),
+        (1.0, 0.952, True, "believe these error bars for rays and averages."),
+        (0.8, 0.90, True, "believe these error bars for rays and averages."),
+        (1.25, 0.90, True, "believe these error bars for rays and averages."),
         (1.26, 0.95, False, "too narrow by a factor of about 1.1"),
         (4.0, 0.67, False, "do not believe these error bars, they are too narrow by a factor of about 2.0"),
         (0.25, 1.0, False, "too wide, by a factor of about 2.0"),
@@ -39,8 +39,10 @@ def test_the_evidence_is_in_plain_words() -> None:
     found = judge(replace(fake_calibration(), chi_square=1.04, coverage_95=0.952))
     assert found.sentence == (
         "Of 1,260 held-out rays 95.2 ± 0.8 % fell in their 95 % interval (chi-square 1.04 ± 0.05 per ray): believe "
-        "these error bars."
+        "these error bars for rays and averages."
     )
+    assert found.caveat == "Single pixels at sharp edges can be off by more."
+    assert judge(fake_calibration(spread=2.0)).caveat == ""
 
 
 @pytest.mark.parametrize(
