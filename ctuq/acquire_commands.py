@@ -139,12 +139,15 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
         Path | None,
         typer.Argument(
             metavar="VIEWS",
-            help="Scan (HDF5, TOML), or .npy/.csv: a view a row, degrees, line integrals, variances if known.",
+            help="Scan (HDF5, TOML), or .npy/.csv: a view a row, degrees, then line integrals.",
         ),
     ] = None,
     failed: Annotated[
         list[float] | None, typer.Option(metavar="DEGREES", help="A suggested view that failed. Repeatable.")
     ] = None,
+    variances: Annotated[
+        bool, typer.Option("--variances", help="In a table, as many variances follow the line integrals.")
+    ] = False,
     entry: Entry = None,
     data: DataPath = None,
     angles: AnglesPath = None,
@@ -158,8 +161,11 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
         if measured is None and not failed:
             raise InputError("expected a file of measured views or --failed DEGREES, got neither")
         choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
-        told = acquisition.tell(AcquisitionFolder(state), measured, failed or (), choice=choice)
-        events.written.append(write_acquisition_page(AcquisitionFolder(state)))
+        if variances and measured is None:
+            raise InputError("expected --variances with a table of views, got none: name it, or leave --variances out")
+        folder = AcquisitionFolder(state)
+        told = acquisition.tell(folder, measured, failed or (), variances=variances, choice=choice)
+        events.written.append(write_acquisition_page(folder))
         events.said(_status_lines(told), _status_record(told, "told"))
 
 

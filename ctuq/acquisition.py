@@ -85,6 +85,7 @@ def start(
     settings = AcquisitionSettings(
         name=scan.name,
         instrument=considered.geometry,
+        stated_cor_index=scan.geometry.cor_index,
         criterion=criterion,
         roi=roi,
         config=config.model_copy(update={"scan": every_view, "preprocessing": settled}),
@@ -136,7 +137,12 @@ def suggest(
 
 
 def tell(
-    folder: AcquisitionFolder, measured: Path | None, failed_deg: Sequence[float], *, choice: SourceChoice
+    folder: AcquisitionFolder,
+    measured: Path | None,
+    failed_deg: Sequence[float],
+    *,
+    variances: bool = False,
+    choice: SourceChoice,
 ) -> AcquisitionState:
     """Take in what was measured, and what could not be; both or neither.
 
@@ -144,6 +150,7 @@ def tell(
         folder: of the acquisition.
         measured: see `read_views`; of a file with several detector rows the pilots' one is read.
         failed_deg: angles of suggestions that failed.
+        variances: whether they follow a table's line integrals.
         choice: what a scan's file does not say, or says wrongly.
 
     Raises:
@@ -153,7 +160,8 @@ def tell(
         settings, state = folder.read()
         planner = _planner(folder, settings, state)
         if measured is not None:
-            _ingest(planner, read_views(measured, settings.instrument, row=settings.config.scan.row, choice=choice))
+            row = settings.config.scan.row
+            _ingest(planner, read_views(measured, settings.stated, row=row, variances=variances, choice=choice))
         if failed_deg:
             planner.register_failures([{"_id": _waited_for(planner.state, angle)} for angle in failed_deg])
         state = dataclasses.replace(state, planner=planner.state, stopped=None)

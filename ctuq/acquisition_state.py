@@ -9,6 +9,7 @@ lock            held by the command at work; the system lets go of it however th
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import math
@@ -25,7 +26,7 @@ from ctuq.whole_file import written_whole
 from design import PlannerState
 from operators import Geometry, ImageGrid
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +35,8 @@ class AcquisitionSettings:
 
     Args:
         name: of the scan.
-        instrument: geometry of whole views; its angles are the candidates'.
+        instrument: geometry of whole views; its angles are the candidates', its axis is settled.
+        stated_cor_index: the axis as the pilots' file says it, and those of further views must; None: it does not.
         criterion: a key of `ctuq.planning.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
         config: of every reconstruction.
@@ -43,10 +45,16 @@ class AcquisitionSettings:
 
     name: str
     instrument: Geometry
+    stated_cor_index: float | None
     criterion: str
     roi: str | None
     config: Config
     seed: int
+
+    @property
+    def stated(self) -> Geometry:
+        """The instrument as files say it."""
+        return dataclasses.replace(self.instrument, cor_index=self.stated_cor_index)
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,7 @@ class AcquisitionFolder:
             "version": _VERSION,
             "name": settings.name,
             "geometry": geometry_attributes(instrument),
+            "stated_cor_index": settings.stated_cor_index,
             "n_detectors": instrument.n_detectors,
             "candidates_deg": degrees_of(instrument.angles_rad).tolist(),
             "criterion": settings.criterion,
@@ -192,6 +201,7 @@ def _settings(record: Mapping[str, Any]) -> AcquisitionSettings:
     return AcquisitionSettings(
         name=record["name"],
         instrument=instrument,
+        stated_cor_index=record["stated_cor_index"],
         criterion=record["criterion"],
         roi=record["roi"],
         config=load_config(record["config"]),

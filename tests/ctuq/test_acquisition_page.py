@@ -21,6 +21,7 @@ from tests.ctuq.fake_planning import geometry_of
 SETTINGS = AcquisitionSettings(
     name="<b>run7",
     instrument=geometry_of(np.arange(0, 180, 10.0)),
+    stated_cor_index=None,
     criterion="eig",
     roi="disc:0,0,3",
     config=Config(),
