@@ -15,6 +15,7 @@ from ctuq import acquisition
 from ctuq.acquisition_page import write_acquisition_page
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
 from ctuq.config import load_config
+from ctuq.criteria import score_unit
 from ctuq.errors import InputError
 from ctuq.jobs import resolve_device
 from ctuq.options import (
@@ -34,7 +35,6 @@ from ctuq.options import (
 )
 from ctuq.outcome import outcome
 from ctuq.plan_jobs import read_candidates
-from ctuq.planning import UNITS
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
 from ctuq.whole_file import require_writable, written_whole
@@ -122,7 +122,8 @@ def next_views(
             _write(found.points, out, force=force)
             events.written.append(out)
         events.written.append(write_acquisition_page(folder))
-        unit = UNITS[folder.read()[0].criterion]
+        settings = folder.read()[0]
+        unit = score_unit(settings.criterion, settings.config.design)
         lines = [f"{point['angle_deg']:.4f}°  score {point['score']:.4g} {unit}" for point in found.points]
         if found.repeated:
             lines.append("suggested before and still open: tell them, or ask for others with --more")

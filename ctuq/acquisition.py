@@ -67,7 +67,7 @@ def start(
         folder: to make; its parent exists.
         pilot: the first views.
         candidates: how many views to choose from, or their angles in radians.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
         config: of every reconstruction.
         seed: of every random draw.

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, AcquisitionState
+from ctuq.criteria import CRITERIA, score_unit, unit_in_words
 from ctuq.library_versions import library_versions
 from ctuq.page import chart_page
-from ctuq.plan_page import CRITERIA_IN_WORDS
-from ctuq.planning import UNITS, UNITS_IN_WORDS
 from ctuq.whole_file import written_whole
 
 _ORIGINS = {"pilot": "measured before", "suggested": "measured as suggested", "unplanned": "measured, not suggested"}
@@ -54,7 +53,7 @@ def write_acquisition_page(folder: AcquisitionFolder) -> Path:
 def render_acquisition(folder: Path, settings: AcquisitionSettings, state: AcquisitionState) -> str:
     """The page as one string of HTML; every name that came from outside is escaped."""
     views = views_of(state)
-    unit = UNITS[settings.criterion]
+    unit = unit_in_words(score_unit(settings.criterion, settings.config.design))
     return chart_page(
         "acquisition.html.j2",
         scripts=("circle.js", "promises.js", "gains.js", "copying.js", "acquisition.js"),
@@ -71,8 +70,8 @@ def render_acquisition(folder: Path, settings: AcquisitionSettings, state: Acqui
             "promised": (state.promised or {}).get(str(len(state.planner.measured) + len(state.planner.open))),
             "stopped": state.stopped,
             "views": views,
-            "unit": UNITS_IN_WORDS.get(unit, unit),
-            "criterion": CRITERIA_IN_WORDS[settings.criterion],
+            "unit": unit,
+            "criterion": CRITERIA[settings.criterion].meaning,
             "settings": settings,
             "versions": library_versions(),
             "config": json.dumps(settings.config.as_json(), indent=2, ensure_ascii=False),
@@ -96,11 +95,11 @@ def views_of(state: AcquisitionState) -> list[View]:
 def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) -> dict[str, Any]:
     """What the page draws: degrees, and deviations in 1/mm by number of views."""
     planner = state.planner
-    unit = UNITS[settings.criterion]
+    unit = unit_in_words(score_unit(settings.criterion, settings.config.design))
     measured = {view.id for view in planner.measured}
     failed = [s.angle_rad for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
     return {
-        "unit": UNITS_IN_WORDS.get(unit, unit),
+        "unit": unit,
         "measured": [_degrees(view.angle_rad) for view in planner.measured],
         "failed": [_degrees(angle) for angle in failed],
         "chosen": {

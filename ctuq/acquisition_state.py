@@ -37,7 +37,7 @@ class AcquisitionSettings:
         name: of the scan.
         instrument: geometry of whole views; its angles are the candidates', its axis is settled.
         stated_cor_index: the axis as the pilots' file says it, and those of further views must; None: it does not.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
         config: of every reconstruction.
         seed: of every random draw.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,13 +168,15 @@ class AnglePlanner:
         return [self._settings.points.point(suggestion) for suggestion in chosen]
 
     def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Take in measured views.
+        """Take in measured views. Before the first suggestion, the motor stands at the last of them.
 
         Raises:
             ValueError: a point that is wrong, see `PointFormat.measured`; then none is taken in.
         """
         found = self._settings.points.measured(points, self._state, self._candidates, width=self._width)
-        self._state = self._state.measuring(found)
+        told = self._state.measuring(found)
+        began = bool(told.suggestions) or not found
+        self._state = told if began else dataclasses.replace(told, present_rad=found[-1].angle_rad)
 
     def register_suggestions(self, suggestions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Take note of views that somebody else means to measure, and give them names.

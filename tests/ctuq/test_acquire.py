@@ -88,6 +88,13 @@ def test_ask_and_tell_until_there_is_enough(
     assert [point["promised"] for point in found["curve"][1:]] == pytest.approx(curve[1:], rel=1e-5)
 
 
+def test_turning_is_priced_from_the_last_pilot(model: GaussianReconstruct, pilot: Path, tmp_path: Path) -> None:
+    run = tmp_path / "turning"
+    words = ["acquire", "start", str(run), str(pilot), "--candidates", "36", *SETTINGS]
+    assert main([*words, "--set", "design.turning_cost=1000"]) == 0
+    assert ask(run) in ([115.0], [125.0])
+
+
 def test_what_is_open_is_said_again_until_it_is_told_or_failed(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = ask(state, "-n", "2")
     assert ask(state, "-n", "2") == first
