@@ -95,6 +95,7 @@ class PlanRequest:
                 *(["--roi", self.roi] if self.roi is not None else []),
                 *("--seed", str(self.seed)),
             ],
+            device=self.device,
         )
 
 
