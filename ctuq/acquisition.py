@@ -132,7 +132,7 @@ def suggest(
         point = CurvePoint(n_measured, now, promises.get(str(n_measured)))
         curve = (*(old for old in state.curve if old.n_views != n_measured), point)
         promises[str(n_measured + len(planner.state.open))] = promised
-        folder.write(AcquisitionState(planner.state, curve, promises, stopped))
+        folder.write(AcquisitionState(planner.state, curve, promises, stopped, planner.enough))
     return Suggestions(points, repeated=False, stopped=stopped, region_std=now, promised_std=promised)
 
 
@@ -164,7 +164,7 @@ def tell(
             _ingest(planner, read_views(measured, settings.stated, row=row, variances=variances, choice=choice))
         if failed_deg:
             planner.register_failures([{"_id": _waited_for(planner.state, angle)} for angle in failed_deg])
-        state = dataclasses.replace(state, planner=planner.state, stopped=None)
+        state = dataclasses.replace(state, planner=planner.state, stopped=None, enough=False)
         folder.write(state)
     return state
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ def render_acquisition(folder: Path, settings: AcquisitionSettings, state: Acqui
         numbers=acquisition_numbers(settings, state),
         content={
             "name": settings.name,
-            "folder": folder.resolve().name,
+            "commands": {verb: _typed(verb, folder) for verb in ("next", "tell")},
             "when": datetime.now(UTC),
             "open": [_degrees(suggestion.angle_rad) for suggestion in state.planner.open],
             "n_measured": len(state.planner.measured),
@@ -69,6 +70,7 @@ def render_acquisition(folder: Path, settings: AcquisitionSettings, state: Acqui
             "last": state.curve[-1] if state.curve else None,
             "promised": (state.promised or {}).get(str(len(state.planner.measured) + len(state.planner.open))),
             "stopped": state.stopped,
+            "enough": state.enough,
             "views": views,
             "unit": unit,
             "criterion": CRITERIA[settings.criterion].meaning,
@@ -109,6 +111,11 @@ def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) 
         "promised": sorted((int(n_views), std) for n_views, std in (state.promised or {}).items()),
         "realised": sorted((point.n_views, point.region_std) for point in state.curve),
     }
+
+
+def _typed(verb: str, folder: Path) -> str:
+    """The command, quoted for a shell, beside the folder."""
+    return shlex.join(["ctuq", "acquire", verb, folder.resolve().name, *(["VIEWS"] if verb == "tell" else [])])
 
 
 def _degrees(angle_rad: float) -> float:

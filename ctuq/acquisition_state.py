@@ -80,13 +80,15 @@ class AcquisitionState:
         planner: all that the planner remembers.
         curve: one point for every number of views that somebody asked for more with.
         promised: deviation once all that is open is measured, by the number of views then.
-        stopped: why no more views are needed, as of the last `next`.
+        stopped: why there were fewer views than asked for, as of the last `next`, or None.
+        enough: whether that is because a target or a limit was reached.
     """
 
     planner: PlannerState
     curve: tuple[CurvePoint, ...] = ()
     promised: Mapping[str, float] | None = None
     stopped: str | None = None
+    enough: bool = False
 
 
 class AcquisitionFolder:
@@ -162,6 +164,7 @@ class AcquisitionFolder:
             "curve": [asdict(point) for point in state.curve],
             "promised": None if state.promised is None else dict(state.promised),
             "stopped": state.stopped,
+            "enough": state.enough,
         }
         self._write("state.json", record)
 
@@ -213,4 +216,5 @@ def _state(record: Mapping[str, Any]) -> AcquisitionState:
     curve = tuple(CurvePoint(**point) for point in record["curve"])
     if not all(math.isfinite(point.region_std) for point in curve):
         raise ValueError("a deviation that is not finite")
-    return AcquisitionState(PlannerState.from_json(record["planner"]), curve, record["promised"], record["stopped"])
+    planner = PlannerState.from_json(record["planner"])
+    return AcquisitionState(planner, curve, record["promised"], record["stopped"], record["enough"])

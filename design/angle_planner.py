@@ -86,6 +86,7 @@ class AnglePlanner:
         self._state = PlannerState(candidate_ids=candidates.ids)
         self._beliefs = ConditionedBeliefs(candidates, region)
         self._held_back: str | None = None
+        self._enough = False
 
     @classmethod
     def from_checkpoint(
@@ -138,6 +139,11 @@ class AnglePlanner:
         """Why the last `suggest` gave fewer views than it was asked for, or None."""
         return self._held_back
 
+    @property
+    def enough(self) -> bool:
+        """Whether that is because a stopping rule was met, and not because there was nothing left to choose by."""
+        return self._enough
+
     def suggest(
         self, num_points: int | None = None, *, on_step: Callable[[int, float], None] | None = None
     ) -> list[dict[str, Any]]:
@@ -155,7 +161,7 @@ class AnglePlanner:
         n_points = 1 if num_points is None else num_points
         plan, state = self._plan(n_points, on_step), self._state
         advice = ": tell what is open first" if plan.stopped and plan.views.used_up else ""
-        self._held_back = f"{plan.stopped}{advice}" if plan.stopped else None
+        self._held_back, self._enough = f"{plan.stopped}{advice}" if plan.stopped else None, plan.enough
         chosen = [
             Suggestion(*view) for view in zip(plan.ids, plan.angles_rad.tolist(), plan.scores.tolist(), strict=True)
         ]

@@ -416,6 +416,17 @@ def test_limits_stop_it_with_a_reason(
     assert ask(run) == []
     assert "stop: 5 views are the 5 allowed" in capsys.readouterr().out
     assert status(run, capsys)["stopped"] == "5 views are the 5 allowed"
+    assert AcquisitionFolder(run).read()[1].enough
+
+
+def test_where_no_candidate_is_left_it_is_not_enough(model: GaussianReconstruct, pilot: Path, tmp_path: Path) -> None:
+    run = tmp_path / "narrow"
+    forbidden = ["--set", "design.forbidden_deg=[[1,59],[61,119],[121,179]]"]
+    assert main(["acquire", "start", str(run), str(pilot), "--candidates", "36", *SETTINGS, *forbidden]) == 0
+    assert ask(run) == []
+    state = AcquisitionFolder(run).read()[1]
+    assert "no candidate of 36 is left" in str(state.stopped)
+    assert not state.enough
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
