@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json as json_module
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,7 +90,7 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
         n_pilots, n_candidates = len(begun.planner.measured), len(begun.planner.candidate_ids)
         lines = [
             f"{state}: {n_pilots} views measured, {n_candidates} to choose from",
-            f"next: ctuq acquire next {state}",
+            f"next: ctuq acquire next {shlex.quote(str(state))}",
             f"page, kept up to date: {state / 'acquisition.html'}",
         ]
         events.said(lines, {"event": "started", "measured": n_pilots, "candidates": n_candidates})
