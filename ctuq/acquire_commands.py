@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json as json_module
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from ctuq import acquisition
 from ctuq.acquisition_page import write_acquisition_page
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
 from ctuq.config import load_config
+from ctuq.criteria import score_unit
 from ctuq.errors import InputError
 from ctuq.jobs import resolve_device
 from ctuq.options import (
@@ -34,7 +36,6 @@ from ctuq.options import (
 )
 from ctuq.outcome import outcome
 from ctuq.plan_jobs import read_candidates
-from ctuq.planning import UNITS
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
 from ctuq.whole_file import require_writable, written_whole
@@ -89,7 +90,7 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
         n_pilots, n_candidates = len(begun.planner.measured), len(begun.planner.candidate_ids)
         lines = [
             f"{state}: {n_pilots} views measured, {n_candidates} to choose from",
-            f"next: ctuq acquire next {state}",
+            f"next: ctuq acquire next {shlex.quote(str(state))}",
             f"page, kept up to date: {state / 'acquisition.html'}",
         ]
         events.said(lines, {"event": "started", "measured": n_pilots, "candidates": n_candidates})
@@ -122,7 +123,8 @@ def next_views(
             _write(found.points, out, force=force)
             events.written.append(out)
         events.written.append(write_acquisition_page(folder))
-        unit = UNITS[folder.read()[0].criterion]
+        settings = folder.read()[0]
+        unit = score_unit(settings.criterion, settings.config.design)
         lines = [f"{point['angle_deg']:.4f}°  score {point['score']:.4g} {unit}" for point in found.points]
         if found.repeated:
             lines.append("suggested before and still open: tell them, or ask for others with --more")
@@ -139,12 +141,15 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
         Path | None,
         typer.Argument(
             metavar="VIEWS",
-            help="Scan (HDF5, TOML), or .npy/.csv: a view a row, degrees, line integrals, variances if known.",
+            help="Scan (HDF5, TOML), or .npy/.csv: a view a row, degrees, then line integrals.",
         ),
     ] = None,
     failed: Annotated[
         list[float] | None, typer.Option(metavar="DEGREES", help="A suggested view that failed. Repeatable.")
     ] = None,
+    variances: Annotated[
+        bool, typer.Option("--variances", help="In a table, as many variances follow the line integrals.")
+    ] = False,
     entry: Entry = None,
     data: DataPath = None,
     angles: AnglesPath = None,
@@ -158,8 +163,11 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
         if measured is None and not failed:
             raise InputError("expected a file of measured views or --failed DEGREES, got neither")
         choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
-        told = acquisition.tell(AcquisitionFolder(state), measured, failed or (), choice=choice)
-        events.written.append(write_acquisition_page(AcquisitionFolder(state)))
+        if variances and measured is None:
+            raise InputError("expected --variances with a table of views, got none: name it, or leave --variances out")
+        folder = AcquisitionFolder(state)
+        told = acquisition.tell(folder, measured, failed or (), variances=variances, choice=choice)
+        events.written.append(write_acquisition_page(folder))
         events.said(_status_lines(told), _status_record(told, "told"))
 
 

@@ -67,7 +67,7 @@ def start(
         folder: to make; its parent exists.
         pilot: the first views.
         candidates: how many views to choose from, or their angles in radians.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
         config: of every reconstruction.
         seed: of every random draw.
@@ -85,6 +85,7 @@ def start(
     settings = AcquisitionSettings(
         name=scan.name,
         instrument=considered.geometry,
+        stated_cor_index=scan.geometry.cor_index,
         criterion=criterion,
         roi=roi,
         config=config.model_copy(update={"scan": every_view, "preprocessing": settled}),
@@ -131,12 +132,17 @@ def suggest(
         point = CurvePoint(n_measured, now, promises.get(str(n_measured)))
         curve = (*(old for old in state.curve if old.n_views != n_measured), point)
         promises[str(n_measured + len(planner.state.open))] = promised
-        folder.write(AcquisitionState(planner.state, curve, promises, stopped))
+        folder.write(AcquisitionState(planner.state, curve, promises, stopped, planner.enough))
     return Suggestions(points, repeated=False, stopped=stopped, region_std=now, promised_std=promised)
 
 
 def tell(
-    folder: AcquisitionFolder, measured: Path | None, failed_deg: Sequence[float], *, choice: SourceChoice
+    folder: AcquisitionFolder,
+    measured: Path | None,
+    failed_deg: Sequence[float],
+    *,
+    variances: bool = False,
+    choice: SourceChoice,
 ) -> AcquisitionState:
     """Take in what was measured, and what could not be; both or neither.
 
@@ -144,6 +150,7 @@ def tell(
         folder: of the acquisition.
         measured: see `read_views`; of a file with several detector rows the pilots' one is read.
         failed_deg: angles of suggestions that failed.
+        variances: whether they follow a table's line integrals.
         choice: what a scan's file does not say, or says wrongly.
 
     Raises:
@@ -153,10 +160,11 @@ def tell(
         settings, state = folder.read()
         planner = _planner(folder, settings, state)
         if measured is not None:
-            _ingest(planner, read_views(measured, settings.instrument, row=settings.config.scan.row, choice=choice))
+            row = settings.config.scan.row
+            _ingest(planner, read_views(measured, settings.stated, row=row, variances=variances, choice=choice))
         if failed_deg:
             planner.register_failures([{"_id": _waited_for(planner.state, angle)} for angle in failed_deg])
-        state = dataclasses.replace(state, planner=planner.state, stopped=None)
+        state = dataclasses.replace(state, planner=planner.state, stopped=None, enough=False)
         folder.write(state)
     return state
 

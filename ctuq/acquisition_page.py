@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, AcquisitionState
+from ctuq.criteria import CRITERIA, score_unit, unit_in_words
 from ctuq.library_versions import library_versions
 from ctuq.page import chart_page
-from ctuq.plan_page import CRITERIA_IN_WORDS
-from ctuq.planning import UNITS, UNITS_IN_WORDS
 from ctuq.whole_file import written_whole
 
 _ORIGINS = {"pilot": "measured before", "suggested": "measured as suggested", "unplanned": "measured, not suggested"}
@@ -54,14 +54,14 @@ def write_acquisition_page(folder: AcquisitionFolder) -> Path:
 def render_acquisition(folder: Path, settings: AcquisitionSettings, state: AcquisitionState) -> str:
     """The page as one string of HTML; every name that came from outside is escaped."""
     views = views_of(state)
-    unit = UNITS[settings.criterion]
+    unit = unit_in_words(score_unit(settings.criterion, settings.config.design))
     return chart_page(
         "acquisition.html.j2",
         scripts=("circle.js", "promises.js", "gains.js", "copying.js", "acquisition.js"),
         numbers=acquisition_numbers(settings, state),
         content={
             "name": settings.name,
-            "folder": folder.resolve().name,
+            "commands": {verb: _typed(verb, folder) for verb in ("next", "tell")},
             "when": datetime.now(UTC),
             "open": [_degrees(suggestion.angle_rad) for suggestion in state.planner.open],
             "n_measured": len(state.planner.measured),
@@ -70,9 +70,10 @@ def render_acquisition(folder: Path, settings: AcquisitionSettings, state: Acqui
             "last": state.curve[-1] if state.curve else None,
             "promised": (state.promised or {}).get(str(len(state.planner.measured) + len(state.planner.open))),
             "stopped": state.stopped,
+            "enough": state.enough,
             "views": views,
-            "unit": UNITS_IN_WORDS.get(unit, unit),
-            "criterion": CRITERIA_IN_WORDS[settings.criterion],
+            "unit": unit,
+            "criterion": CRITERIA[settings.criterion].meaning,
             "settings": settings,
             "versions": library_versions(),
             "config": json.dumps(settings.config.as_json(), indent=2, ensure_ascii=False),
@@ -96,11 +97,11 @@ def views_of(state: AcquisitionState) -> list[View]:
 def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) -> dict[str, Any]:
     """What the page draws: degrees, and deviations in 1/mm by number of views."""
     planner = state.planner
-    unit = UNITS[settings.criterion]
+    unit = unit_in_words(score_unit(settings.criterion, settings.config.design))
     measured = {view.id for view in planner.measured}
     failed = [s.angle_rad for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
     return {
-        "unit": UNITS_IN_WORDS.get(unit, unit),
+        "unit": unit,
         "measured": [_degrees(view.angle_rad) for view in planner.measured],
         "failed": [_degrees(angle) for angle in failed],
         "chosen": {
@@ -110,6 +111,11 @@ def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) 
         "promised": sorted((int(n_views), std) for n_views, std in (state.promised or {}).items()),
         "realised": sorted((point.n_views, point.region_std) for point in state.curve),
     }
+
+
+def _typed(verb: str, folder: Path) -> str:
+    """The command, quoted for a shell, beside the folder."""
+    return shlex.join(["ctuq", "acquire", verb, folder.resolve().name, *(["VIEWS"] if verb == "tell" else [])])
 
 
 def _degrees(angle_rad: float) -> float:

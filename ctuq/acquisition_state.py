@@ -9,6 +9,7 @@ lock            held by the command at work; the system lets go of it however th
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import math
@@ -25,7 +26,7 @@ from ctuq.whole_file import written_whole
 from design import PlannerState
 from operators import Geometry, ImageGrid
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,8 +35,9 @@ class AcquisitionSettings:
 
     Args:
         name: of the scan.
-        instrument: geometry of whole views; its angles are the candidates'.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        instrument: geometry of whole views; its angles are the candidates', its axis is settled.
+        stated_cor_index: the axis as the pilots' file says it, and those of further views must; None: it does not.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
         config: of every reconstruction.
         seed: of every random draw.
@@ -43,10 +45,16 @@ class AcquisitionSettings:
 
     name: str
     instrument: Geometry
+    stated_cor_index: float | None
     criterion: str
     roi: str | None
     config: Config
     seed: int
+
+    @property
+    def stated(self) -> Geometry:
+        """The instrument as files say it."""
+        return dataclasses.replace(self.instrument, cor_index=self.stated_cor_index)
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,15 @@ class AcquisitionState:
         planner: all that the planner remembers.
         curve: one point for every number of views that somebody asked for more with.
         promised: deviation once all that is open is measured, by the number of views then.
-        stopped: why no more views are needed, as of the last `next`.
+        stopped: why there were fewer views than asked for, as of the last `next`, or None.
+        enough: whether that is because a target or a limit was reached.
     """
 
     planner: PlannerState
     curve: tuple[CurvePoint, ...] = ()
     promised: Mapping[str, float] | None = None
     stopped: str | None = None
+    enough: bool = False
 
 
 class AcquisitionFolder:
@@ -136,6 +146,7 @@ class AcquisitionFolder:
             "version": _VERSION,
             "name": settings.name,
             "geometry": geometry_attributes(instrument),
+            "stated_cor_index": settings.stated_cor_index,
             "n_detectors": instrument.n_detectors,
             "candidates_deg": degrees_of(instrument.angles_rad).tolist(),
             "criterion": settings.criterion,
@@ -153,6 +164,7 @@ class AcquisitionFolder:
             "curve": [asdict(point) for point in state.curve],
             "promised": None if state.promised is None else dict(state.promised),
             "stopped": state.stopped,
+            "enough": state.enough,
         }
         self._write("state.json", record)
 
@@ -192,6 +204,7 @@ def _settings(record: Mapping[str, Any]) -> AcquisitionSettings:
     return AcquisitionSettings(
         name=record["name"],
         instrument=instrument,
+        stated_cor_index=record["stated_cor_index"],
         criterion=record["criterion"],
         roi=record["roi"],
         config=load_config(record["config"]),
@@ -203,4 +216,5 @@ def _state(record: Mapping[str, Any]) -> AcquisitionState:
     curve = tuple(CurvePoint(**point) for point in record["curve"])
     if not all(math.isfinite(point.region_std) for point in curve):
         raise ValueError("a deviation that is not finite")
-    return AcquisitionState(PlannerState.from_json(record["planner"]), curve, record["promised"], record["stopped"])
+    planner = PlannerState.from_json(record["planner"])
+    return AcquisitionState(planner, curve, record["promised"], record["stopped"], record["enough"])

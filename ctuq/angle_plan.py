@@ -18,13 +18,13 @@ class AnglePlan:
     Args:
         angles_rad: (n,) float64.
         scores: (n,) float64, each given the views before it, in `unit`.
-        order: (n,) int64, when to measure each for the least motor travel from the last measured view, from 0.
+        order: (n,) int64, when to measure each for the least motor travel from where the motor stood, from 0.
         region_std: (n + 1,) float64, root mean square of the region's deviations in 1/mm, before the first and promised
             after each.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         unit: of the scores.
         candidates_rad: (m,) float64, all views that were considered.
-        candidate_scores: (m,) float64, what each promised before any was chosen.
+        candidate_scores: (m,) float64, what each promised before any was chosen, in `unit`.
         measured_rad: (k,) float64, the views behind the reconstruction.
         provenance: of the reconstruction that it was made from.
         verdict: on that reconstruction's error bars.

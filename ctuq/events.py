@@ -75,7 +75,7 @@ class TerminalEvents:
         if stage not in self._tasks:
             self._bars.start()
             self._tasks[stage] = self._bars.add_task(stretch.name, total=total, share="", rest="")
-        elif not done:
+        elif stretch.begins:
             self._bars.reset(self._tasks[stage])
         self._bars.update(
             self._tasks[stage],
@@ -89,7 +89,7 @@ class TerminalEvents:
     def _tell(self, stage: str, stretch: Stretch) -> None:
         """For logs: a line when a stage begins, one every ten seconds, one when it ends."""
         since = stretch.seconds - self._told.get(stage, -math.inf)
-        if 0 < stretch.done < stretch.total and since <= _SECONDS_BETWEEN_LINES:
+        if not stretch.begins and stretch.done < stretch.total and since <= _SECONDS_BETWEEN_LINES:
             return
         self._told[stage] = stretch.seconds
         far = f"{stretch.share}, {stretch.seconds:.0f} s" if stretch.done or stretch.counted else ""

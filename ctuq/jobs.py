@@ -138,8 +138,8 @@ def repeating_command(
         options=[
             *(["--row", str(row)] if row is not None else []),
             *("--seed", str(seed)),
-            *(["--device", device] if device != "auto" else []),
         ],
+        device=device,
     )
 
 

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from ctuq.errors import InputError
+from ctuq.hdf5 import require_survivable
 from ctuq.rays import geometry_attributes
 from ctuq.scan import Scan
+from ctuq.scan_file import inspect, read_scan
 from ctuq.source_choice import SourceChoice
-from ctuq.survivable_scan import read_survivable_scan
 from operators import Geometry
 
 _FOUND_AS_IT_IS = SourceChoice()
@@ -45,15 +46,20 @@ class MeasuredViews:
 
 
 def read_views(
-    path: Path, instrument: Geometry, *, row: int | None = None, choice: SourceChoice = _FOUND_AS_IT_IS
+    path: Path,
+    instrument: Geometry,
+    *,
+    row: int | None = None,
+    variances: bool = False,
+    choice: SourceChoice = _FOUND_AS_IT_IS,
 ) -> MeasuredViews:
     """Read views from a scan's file, or a table with a view a row: its angle in degrees, then its line integrals.
 
     Args:
-        path: .h5, .toml, .npy or .csv (without a header, or with one that starts with #). In a table, as many variances
-            may follow the line integrals.
-        instrument: that they must be from.
-        row: detector row of a scan's file, from 0; None: the middle one.
+        path: .h5, .toml, .npy or .csv (without a header, or with one that starts with #).
+        instrument: that they must be from, as a scan's file says it.
+        row: detector row of a scan's file, from 0; None: the middle one. A file of one row has that one.
+        variances: whether as many variances follow a table's line integrals. A scan's file says so itself.
         choice: what a scan's file does not say, or says wrongly.
 
     Raises:
@@ -67,13 +73,11 @@ def read_views(
         raise InputError(f"{path}: expected a file of measured views, got no such file: check the path")
     if is_table and choice != SourceChoice():
         raise InputError(f"expected no part of {path.name} to be named, as it is a table of views: leave that out")
-    views = _from_table(path, instrument.n_detectors) if is_table else _from_scan(path, instrument, row, choice)
-    if views.sinogram.shape[1] != instrument.n_detectors:
+    if variances and not is_table:
         raise InputError(
-            f"{path}: expected views of {instrument.n_detectors} line integrals, one a detector pixel, got "
-            f"{views.sinogram.shape[1]}: is it of another detector, or without the angle in front? As many "
-            "variances may follow"
+            f"expected --variances with a table of views, got {path.name}, which says its own: leave it out"
         )
+    views = _from_table(path, instrument, variances) if is_table else _from_scan(path, instrument, row, choice)
     bad = ~(np.isfinite(views.sinogram).all(axis=1) & np.isfinite(views.angles_rad))
     if bad.any():
         raise InputError(
@@ -89,7 +93,7 @@ def read_views(
     return views
 
 
-def _from_table(path: Path, n_detectors: int) -> MeasuredViews:
+def _from_table(path: Path, instrument: Geometry, variances: bool) -> MeasuredViews:
     try:
         table = np.load(path) if path.suffix.lower() == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
         rows = np.atleast_2d(np.asarray(table, dtype=np.float64))
@@ -100,13 +104,29 @@ def _from_table(path: Path, n_detectors: int) -> MeasuredViews:
             f"{path}: expected a view a row, its angle in degrees and then its line integrals, got shape {rows.shape}"
         )
     angles_rad, values = np.radians(rows[:, 0]), rows[:, 1:]
-    if values.shape[1] == 2 * n_detectors:
-        return MeasuredViews(angles_rad, values[:, :n_detectors], values[:, n_detectors:])
-    return MeasuredViews(angles_rad, values)
+    n_detectors, width = instrument.n_detectors, values.shape[1]
+    if width != (2 if variances else 1) * n_detectors:
+        raise InputError(
+            f"{path}: expected views of {n_detectors} line integrals, one a detector pixel"
+            f"{', and as many variances' if variances else ''}, got {width}: {_likely(width, n_detectors)}"
+        )
+    return MeasuredViews(angles_rad, values[:, :n_detectors], values[:, n_detectors:] if variances else None)
+
+
+def _likely(width: int, n_detectors: int) -> str:
+    """What is wrong with a table of this many values beside the angle, and what to try."""
+    if width == 2 * n_detectors:
+        return "try --variances where the second half are variances, or bin a detector of twice as many pixels"
+    if width == n_detectors:
+        return "leave --variances out where there are none"
+    return "is it of another detector, or without the angle in front?"
 
 
 def _from_scan(path: Path, instrument: Geometry, row: int | None, choice: SourceChoice) -> MeasuredViews:
-    scan = read_survivable_scan(path, row=row, choice=choice)
+    require_survivable(path)
+    shape = inspect(path, choice).shape
+    # The pilots' row is of the pilots' files: an instrument may write the rows of a view to files of their own.
+    scan = read_scan(path, row=0 if shape and shape[1] == 1 else row, choice=choice)
     ours, theirs = geometry_attributes(instrument), geometry_attributes(scan.geometry)
     for name in sorted({*ours, *theirs}):
         mine, other = ours.get(name), theirs.get(name)
@@ -117,4 +137,9 @@ def _from_scan(path: Path, instrument: Geometry, row: int | None, choice: Source
                 f"{path}: expected views of the instrument that the acquisition was started with, got {name} {other} "
                 f"instead of {mine}: is it of another scan?"
             )
+    if scan.geometry.n_detectors != instrument.n_detectors:
+        raise InputError(
+            f"{path}: expected views of {instrument.n_detectors} line integrals, one a detector pixel, got "
+            f"{scan.geometry.n_detectors}: is it of another detector?"
+        )
     return MeasuredViews.of(scan)

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ctuq.angle_plan import AnglePlan
+from ctuq.criteria import unit_in_words
 from ctuq.figures import ON_WHITE, Inks, ink_axes
-from ctuq.planning import UNITS_IN_WORDS
 from ctuq.rays import degrees_of
 from ctuq.whole_file import written_whole
 
@@ -97,7 +97,7 @@ def draw_gains(axes: Axes, plan: AnglePlan, inks: Inks = ON_WHITE) -> None:
     axes.vlines(degrees_of(plan.measured_rad), 0, 0.03 * top, color=inks.text, linewidth=1.2, label="measured")
     axes.set_ylim(0, 1.08 * top)
     axes.set_xlabel("view angle (°)")
-    axes.set_ylabel(f"score ({UNITS_IN_WORDS.get(plan.unit, plan.unit)})")
+    axes.set_ylabel(f"score ({unit_in_words(plan.unit)})")
     axes.grid(color=inks.rule, linewidth=0.4)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize="small")
     ink_axes(axes, inks)

@@ -11,12 +11,13 @@ import numpy as np
 
 from ctuq.angle_plan import AnglePlan
 from ctuq.config import Config, load_config
+from ctuq.criteria import unit_in_words
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import is_result, opened, require_survivable
 from ctuq.jobs import repeating_command, resolve_device
 from ctuq.plan_file import plan_record, writer
-from ctuq.planning import UNITS_IN_WORDS, plan, selection_of
+from ctuq.planning import plan, selection_of
 from ctuq.reconstruct import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
@@ -35,7 +36,7 @@ class PlanRequest:
         source: a result file, or a scan to reconstruct first.
         candidates: a number, or a file of angles in degrees (.npy, or text with one a line).
         n_angles: views to choose.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         roi: see `region_mask`; None: the whole image.
         out: files to write, by suffix; a picture and a page go beside the first.
         config: YAML file, or None for the defaults (of a result: its own).
@@ -94,6 +95,7 @@ class PlanRequest:
                 *(["--roi", self.roi] if self.roi is not None else []),
                 *("--seed", str(self.seed)),
             ],
+            device=self.device,
         )
 
 
@@ -155,7 +157,7 @@ def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.
 
 def plan_lines(found: AnglePlan) -> list[str]:
     """A small table for a terminal."""
-    unit = UNITS_IN_WORDS.get(found.unit, found.unit)
+    unit = unit_in_words(found.unit)
     before = float(found.region_std[0])
     lines = [
         f"{found.scan_name}: {len(found.angles_rad)} views to add to {len(found.measured_rad)}, the most telling first",

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ctuq.angle_plan import AnglePlan
+from ctuq.criteria import CRITERIA, unit_in_words
 from ctuq.page import chart_page
 from ctuq.page_numbers import finite
-from ctuq.planning import UNITS_IN_WORDS
 from ctuq.rays import degrees_of
 from ctuq.whole_file import written_whole
-
-CRITERIA_IN_WORDS: Final[Mapping[str, str]] = {
-    "eig": "how much a view is expected to tell about the image, beyond what is known (expected information gain)",
-    "diagonal-eig": "how much a view is expected to tell, its rays taken one by one (expected information gain)",
-    "ese": "how far off the present image is expected to be in a view, against its noise (expected squared error)",
-    "roi": "how far a view is expected to shrink the squared error bars in the region, summed over it",
-}
-"""What the score of a view says, by criterion."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +58,8 @@ def render_plan(plan: AnglePlan) -> str:
             "plan": plan,
             "views": views,
             "turns": sorted(views, key=lambda view: view.turn),
-            "unit": UNITS_IN_WORDS.get(plan.unit, plan.unit),
-            "criterion": CRITERIA_IN_WORDS[plan.criterion],
+            "unit": unit_in_words(plan.unit),
+            "criterion": CRITERIA[plan.criterion].meaning,
             "over": "the image" if plan.region_pixels is None else f"the region of {plan.region_pixels:,} pixels",
             "provenance": plan.provenance,
             "config": json.dumps(dict(plan.provenance.config), indent=2, ensure_ascii=False),
@@ -94,7 +85,7 @@ def plan_numbers(plan: AnglePlan) -> dict[str, Any]:
     n_measured = len(plan.measured_rad)
     considered = plan.candidates_rad.argsort()
     return {
-        "unit": UNITS_IN_WORDS.get(plan.unit, plan.unit),
+        "unit": unit_in_words(plan.unit),
         "measured": degrees_of(plan.measured_rad).tolist(),
         "chosen": {"degrees": degrees_of(plan.angles_rad).tolist(), "score": finite(plan.scores.tolist())},
         "candidates": {

@@ -5,23 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from ctuq.angle_plan import AnglePlan
 from ctuq.config import DesignConfig, load_config
+from ctuq.criteria import CRITERIA, score_unit
 from ctuq.errors import InputError
 from ctuq.image_belief import image_belief
 from ctuq.reconstruction import Reconstruction
 from ctuq.stage_watch import OnStep
 from ctuq.verdict import judge
 from design import (
-    DIAGONAL_INFORMATION_GAIN,
-    EXPECTED_SQUARED_ERROR,
-    INFORMATION_GAIN,
-    REGION_GAIN,
     Candidates,
     CandidateViews,
     Constraints,
@@ -37,22 +33,8 @@ from design import (
 from operators import Geometry, ParallelBeam
 from operators.geometry import AngleInput
 
-CRITERIA: Final[Mapping[str, Criterion]] = {
-    "eig": INFORMATION_GAIN,
-    "diagonal-eig": DIAGONAL_INFORMATION_GAIN,
-    "ese": EXPECTED_SQUARED_ERROR,
-    "roi": REGION_GAIN,
-}
-"""What a view is worth, by name: see `design.acquisition`."""
 
-UNITS: Final[Mapping[str, str]] = {"eig": "nat", "diagonal-eig": "nat", "ese": "noise variances", "roi": "1/mm2"}
-"""Of their scores."""
-
-UNITS_IN_WORDS: Final[Mapping[str, str]] = {"1/mm2": "1/mm²", "nat": "nats"}
-"""As people are shown them, where that differs from the file."""
-
-
-def plan(
+def plan(  # noqa: PLR0913  one argument an option
     reconstruction: Reconstruction,
     *,
     candidates: int | AngleInput,
@@ -60,6 +42,7 @@ def plan(
     criterion: str = "eig",
     roi: Tensor | None = None,
     settings: DesignConfig | None = None,
+    present_rad: float | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> AnglePlan:
@@ -74,6 +57,7 @@ def plan(
             "roi" (fall of the summed variance in the region).
         roi: (row, col) bool, the pixels whose deviation counts; all if left out.
         settings: constraints, limits and draws; as the reconstruction's configuration has them if left out.
+        present_rad: where the motor stands; at the last of the reconstruction's views if left out.
         seed: of the draws.
         on_step: called as (stage, done, total, {name: value}).
 
@@ -89,6 +73,7 @@ def plan(
             "itself (ctuq plan SCAN), or reconstruct it again"
         )
     geometry = reconstruction.rays.geometry
+    present = geometry.angles_rad[-1] if present_rad is None else present_rad
     considered = candidates_of(geometry, candidates)
     _require_enough(considered, selection, geometry, n_angles)
     generator = torch.Generator().manual_seed(seed)
@@ -97,9 +82,9 @@ def plan(
         views = CandidateViews(belief.covariance, considered, belief.noise, region=roi)
     except ValueError as error:
         raise InputError(f"{error} (roi)") from error
-    scores = _scores(views, selection.criterion, on_step)
-    chosen = _choose(selection, views, n_angles, geometry, on_step)
-    made = _assembled(reconstruction, geometry, chosen, scores, criterion, considered, settings, n_angles)
+    scores = _scores(views, selection.criterion, on_step) / selection.cost.of(considered, present)
+    chosen = _choose(selection, views, n_angles, geometry, present, on_step)
+    made = _assembled(reconstruction, geometry, present, chosen, scores, criterion, settings, n_angles)
     return dataclasses.replace(made, region_pixels=None if roi is None else int(roi.sum()), seed=seed)
 
 
@@ -114,9 +99,9 @@ def selection_of(criterion: str, settings: DesignConfig) -> GreedySelection:
     try:
         wedges = tuple(Wedge(math.radians(start), math.radians(stop)) for start, stop in settings.forbidden_deg)
         return GreedySelection(
-            criterion=CRITERIA[criterion],
+            criterion=CRITERIA[criterion].criterion,
             constraints=Constraints(forbidden=wedges, min_separation_rad=math.radians(settings.min_separation_deg)),
-            cost=Cost(per_radian=math.degrees(settings.turning_cost)),
+            cost=Cost(per_radian=math.degrees(settings.turning_cost), endless=settings.endless),
             stopping=StoppingRule(
                 max_views=settings.max_views, target_std=settings.target_std, min_score=settings.min_score
             ),
@@ -156,7 +141,7 @@ def _require_enough(considered: Candidates, selection: GreedySelection, measured
 
 
 def _scores(views: CandidateViews, criterion: Criterion, on_step: OnStep | None) -> Tensor:
-    """Of every candidate, before any is chosen."""
+    """Of every candidate, before any is chosen and before division by its cost."""
     scores = []
     n_views = len(views.candidates)
     for index in range(n_views):
@@ -167,25 +152,30 @@ def _scores(views: CandidateViews, criterion: Criterion, on_step: OnStep | None)
 
 
 def _choose(
-    selection: GreedySelection, views: CandidateViews, n_angles: int, measured: Geometry, on_step: OnStep | None
+    selection: GreedySelection,
+    views: CandidateViews,
+    n_angles: int,
+    measured: Geometry,
+    present_rad: float,
+    on_step: OnStep | None,
 ) -> Plan:
     def told(done: int, std: float) -> None:
         _tell(on_step, "choose", done, n_angles, {"deviation": std})
 
-    return selection(views, n_angles, taken_rad=measured.angles_rad, present_rad=measured.angles_rad[-1], on_step=told)
+    return selection(views, n_angles, taken_rad=measured.angles_rad, present_rad=present_rad, on_step=told)
 
 
 def _assembled(
     reconstruction: Reconstruction,
     measured: Geometry,
+    present_rad: float,
     chosen: Plan,
     scores: Tensor,
     criterion: str,
-    considered: Candidates,
     settings: DesignConfig,
     n_angles: int,
 ) -> AnglePlan:
-    travel = motor_order(chosen.angles_rad.tolist(), measured.angles_rad[-1], endless=settings.endless)
+    travel = motor_order(chosen.angles_rad.tolist(), present_rad, endless=settings.endless)
     order = torch.empty(len(travel), dtype=torch.int64)
     order[torch.tensor(travel, dtype=torch.int64)] = torch.arange(len(travel))
     return AnglePlan(
@@ -194,8 +184,8 @@ def _assembled(
         order=order,
         region_std=chosen.region_std,
         criterion=criterion,
-        unit=UNITS[criterion],
-        candidates_rad=torch.tensor(considered.angles_rad, dtype=torch.float64),
+        unit=score_unit(criterion, settings),
+        candidates_rad=torch.tensor(chosen.views.candidates.angles_rad, dtype=torch.float64),
         candidate_scores=scores,
         measured_rad=torch.tensor(measured.angles_rad, dtype=torch.float64),
         provenance=reconstruction.provenance,

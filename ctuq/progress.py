@@ -19,9 +19,12 @@ _WORDS = {
     "covariance": "drawing images",
     "score": "scoring views",
     "choose": "choosing views",
-    "replay": "replaying the orders",
+    "planned": "planned order",
+    "equidistant": "equidistant order",
+    "golden": "golden-angle order",
+    "random": "random order",
 }
-"""Of stages that are known; others stand for themselves."""
+"""Of stages that are known; others stand for themselves. What follows a hyphen is a number, as of random-2."""
 
 _COUNTED = {
     "look": "files",
@@ -29,7 +32,10 @@ _COUNTED = {
     "rows": "rows",
     "score": "views",
     "choose": "views",
-    "replay": "reconstructions",
+    "planned": "reconstructions",
+    "equidistant": "reconstructions",
+    "golden": "reconstructions",
+    "random": "reconstructions",
 }
 """What is counted of stages whose steps mean something to whoever waits; others are told in percent."""
 
@@ -51,6 +57,7 @@ class Stretch:
         seconds: since the stage began.
         left: how long the rest will take and what that rests on, in words; empty where it cannot be known.
         numbers: what else is known, in words.
+        begins: whether the stage begins with this step.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Stretch:
     seconds: float
     left: str
     numbers: str
+    begins: bool
 
     @property
     def share(self) -> str:
@@ -79,18 +87,23 @@ class Progress:
     """Remembers when stages began; one that begins again, as in the next reconstruction, is timed anew."""
 
     _began: dict[str, float] = field(default_factory=dict)
+    _done: dict[str, int] = field(default_factory=dict)
     _first: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> Stretch:
         """`done` of `total` steps of a stage are over; of a fit, `run` of `runs` is told with them."""
         now = time.monotonic()
-        if not done or stage not in self._began:
+        # A stage may tell for minutes that nothing is done yet, as while the first of many files is read.
+        begins = done < self._done.get(stage, done + 1)
+        self._done[stage] = done
+        if begins:
             self._began[stage] = now
             self._first.pop(stage, None)
         seconds = now - self._began[stage]
         # Timed from the first steps that are told: those before also load libraries.
         since, steps = self._first.setdefault(stage, (now, done)) if done else (now, 0)
-        name = _WORDS.get(stage, stage.replace("_", " "))
+        kind, _, number = stage.partition("-")
+        name = f"{_WORDS.get(kind, kind.replace('_', ' '))} {number}".rstrip()
         if "runs" in info:
             name += f" ({info['run']:.0f} of {info['runs']:.0f})"
         numbers = [f"{key.replace('_', ' ')} {value:.3g}" for key, value in info.items() if key not in _TOLD_IN_WORDS]
@@ -98,10 +111,11 @@ class Progress:
             name,
             done,
             total,
-            _COUNTED.get(stage, ""),
+            _COUNTED.get(kind, ""),
             seconds,
             _left(stage, done, total, info, (now - since, done - steps)),
             ", ".join(numbers),
+            begins,
         )
 
 

@@ -44,7 +44,7 @@ class ReplaySettings:
         every: views between two reconstructions, after each of which the plan is made anew.
         against: of `STRATEGIES`.
         random_seeds: orders at random.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
 
     Raises:
         InputError: numbers out of range, or an unknown strategy.
@@ -248,7 +248,7 @@ class Replayer:
         self._keep(record, views, 0)
         if n_more:
             angles = self.scan.geometry.angles_rad
-            chosen = self._chosen(found, n_more)
+            chosen = self._chosen(found, n_more, angles[views[-1]])
             where = {angle: view for view, angle in enumerate(angles)}
             record["next"] = [where[angle] for angle in chosen.angles_rad.tolist()]
             # Draws and map estimate the same deviation; its promised fall is carried over to the map's.
@@ -256,8 +256,8 @@ class Replayer:
             self._keep(record, views, n_more)
         return record
 
-    def _chosen(self, found: Reconstruction, n_more: int) -> AnglePlan:
-        """A plan of so many views: limits of the configuration would end the comparison."""
+    def _chosen(self, found: Reconstruction, n_more: int, present_rad: float) -> AnglePlan:
+        """A plan of so many views from where the motor stands: limits of the configuration would end the comparison."""
         design = self.config.design
         rays = found.rays.geometry.n_detectors if found.rays is not None else 0
         enough = draws_for(n_more, rays)
@@ -270,6 +270,7 @@ class Replayer:
             n_angles=n_more,
             criterion=self.settings.criterion,
             settings=settings,
+            present_rad=present_rad,
             seed=self.seed,
             on_step=self.on_step,
         )
@@ -301,8 +302,9 @@ class Replayer:
         """Named by all that decides it, so that a run with other settings cannot take it for its own."""
         assert self.reference is not None  # noqa: S101  likewise
         digest = hashlib.sha256(self.reference.double().cpu().numpy().tobytes())
-        criterion = self.settings.criterion if n_more else ""
-        named = (self.scan.sha256, self.config.model_dump_json(), self.seed, sorted(views), n_more, criterion)
+        # Where the motor stands decides a plan only.
+        planned = (self.settings.criterion, views[-1]) if n_more else ()
+        named = (self.scan.sha256, self.config.model_dump_json(), self.seed, sorted(views), n_more, planned)
         digest.update(repr(named).encode())
         return self.folder / f"{len(views):04d}-{digest.hexdigest()[:20]}.json"
 

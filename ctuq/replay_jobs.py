@@ -74,6 +74,7 @@ class ReplayRequest:
                 *("--against", ",".join(how.against), "--criterion", how.criterion, *reference),
                 *("--seed", str(self.seed)),
             ],
+            device=self.device,
         )
 
 

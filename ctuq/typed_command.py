@@ -20,6 +20,7 @@ def typed_command(
     config: Path | None,
     overrides: Sequence[str],
     options: Sequence[str],
+    device: str,
 ) -> str:
     """The command, quoted for a shell, with paths from the source's folder.
 
@@ -31,6 +32,7 @@ def typed_command(
         config: YAML file, or None.
         overrides: "key=value" strings.
         options: further words.
+        device: auto, which goes without saying, or another.
     """
     words = ["ctuq", verb, source.name, *(word for out in outs for word in ("--out", out))]
     for name, value in asdict(choice).items():
@@ -39,4 +41,4 @@ def typed_command(
             words += [f"--{name}", os.path.relpath(value, source.parent) if is_file else value]
     words += ["--config", os.path.relpath(config, source.parent)] if config else []
     words += [word for override in overrides for word in ("--set", override)]
-    return shlex.join([*words, *options])
+    return shlex.join([*words, *options, *(["--device", device] if device != "auto" else [])])

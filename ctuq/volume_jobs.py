@@ -54,6 +54,8 @@ def reconstruct_rows_to_files(request: Request, rows: tuple[int, int], events: E
         events.step("rows", len(found.rows), rows[1] - rows[0], {})
     if found.first_failure is not None and not found.summaries:
         raise found.first_failure
+    for row in (one.row for one in found.rows if one.state != "done"):
+        _part(request, row).unlink(missing_ok=True)  # of an older run: it looks like one of this
     write_volume(request.out, found.rows)
     events.written.append(request.out)
     pages = _write_pages(request, found, events)

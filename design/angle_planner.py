@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +86,7 @@ class AnglePlanner:
         self._state = PlannerState(candidate_ids=candidates.ids)
         self._beliefs = ConditionedBeliefs(candidates, region)
         self._held_back: str | None = None
+        self._enough = False
 
     @classmethod
     def from_checkpoint(
@@ -137,6 +139,11 @@ class AnglePlanner:
         """Why the last `suggest` gave fewer views than it was asked for, or None."""
         return self._held_back
 
+    @property
+    def enough(self) -> bool:
+        """Whether that is because a stopping rule was met, and not because there was nothing left to choose by."""
+        return self._enough
+
     def suggest(
         self, num_points: int | None = None, *, on_step: Callable[[int, float], None] | None = None
     ) -> list[dict[str, Any]]:
@@ -154,7 +161,7 @@ class AnglePlanner:
         n_points = 1 if num_points is None else num_points
         plan, state = self._plan(n_points, on_step), self._state
         advice = ": tell what is open first" if plan.stopped and plan.views.used_up else ""
-        self._held_back = f"{plan.stopped}{advice}" if plan.stopped else None
+        self._held_back, self._enough = f"{plan.stopped}{advice}" if plan.stopped else None, plan.enough
         chosen = [
             Suggestion(*view) for view in zip(plan.ids, plan.angles_rad.tolist(), plan.scores.tolist(), strict=True)
         ]
@@ -167,13 +174,15 @@ class AnglePlanner:
         return [self._settings.points.point(suggestion) for suggestion in chosen]
 
     def ingest(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Take in measured views.
+        """Take in measured views. Before the first suggestion, the motor stands at the last of them.
 
         Raises:
             ValueError: a point that is wrong, see `PointFormat.measured`; then none is taken in.
         """
         found = self._settings.points.measured(points, self._state, self._candidates, width=self._width)
-        self._state = self._state.measuring(found)
+        told = self._state.measuring(found)
+        began = bool(told.suggestions) or not found
+        self._state = told if began else dataclasses.replace(told, present_rad=found[-1].angle_rad)
 
     def register_suggestions(self, suggestions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Take note of views that somebody else means to measure, and give them names.

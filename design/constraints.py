@@ -83,7 +83,9 @@ class Cost:
 
     Args:
         exposure: of one view, a number, or one a candidate.
-        per_radian: of turning there, the shorter way round, from where the last chosen view is.
+        per_radian: of turning there from where the last chosen view is.
+        endless: whether the motor turns through 2π and on, and so takes the shorter way round; otherwise angles are
+            places on a line, as for `motor_order`.
 
     Raises:
         ValueError: an exposure that is not positive, or a negative price of turning.
@@ -91,6 +93,7 @@ class Cost:
 
     exposure: float | tuple[float, ...] = 1.0
     per_radian: float = 0.0
+    endless: bool = True
 
     def __post_init__(self) -> None:
         exposures = self.exposure if isinstance(self.exposure, tuple) else (self.exposure,)
@@ -112,4 +115,5 @@ class Cost:
             )
         angles = torch.tensor(candidates.angles_rad, dtype=torch.float64)
         present = torch.tensor(present_rad, dtype=torch.float64)
-        return exposure + self.per_radian * circular_distance(angles, present, period=2 * math.pi)
+        travel = circular_distance(angles, present, period=2 * math.pi) if self.endless else (angles - present).abs()
+        return exposure + self.per_radian * travel

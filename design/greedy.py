@@ -28,6 +28,7 @@ class Plan:
         scores: (n,) float64, each given those before it, divided by its cost.
         region_std: (n + 1,) float64, root mean square of the region's deviations before the first and after each.
         stopped: why there are fewer than asked for; None where there are not.
+        enough: whether that is because a stopping rule was met.
         n_scored: candidates that were scored, all in all.
         views: what would be believed once all of them were measured.
     """
@@ -38,6 +39,7 @@ class Plan:
     scores: Tensor
     region_std: Tensor
     stopped: str | None
+    enough: bool
     n_scored: int
     views: CandidateViews
 
@@ -94,9 +96,12 @@ class GreedySelection:
         chosen: list[int] = []
         scores: list[float] = []
         deviations = [views.region_std()]
-        stopped = None
+        stopped, enough = None, False
         while len(chosen) < n_views:
-            stopped = _used_up(views) or self.stopping.reached(n_views=len(taken), region_std=deviations[-1])
+            stopped = _used_up(views)
+            if stopped is None:
+                stopped = self.stopping.reached(n_views=len(taken), region_std=deviations[-1])
+                enough = stopped is not None
             allowed = self.constraints.allowed(views.candidates, taken)
             allowed[list(excluded)] = False
             if stopped is None and not allowed.any():
@@ -105,7 +110,8 @@ class GreedySelection:
                 break
             index, score = scoring.best(views, allowed, self.cost.of(views.candidates, present))
             stopped = self.stopping.too_little(score)
-            if stopped is not None:
+            enough = stopped is not None
+            if enough:
                 break
             views, present = views.observing(index), views.candidates.angles_rad[index]
             taken.append(present)
@@ -121,6 +127,7 @@ class GreedySelection:
             torch.tensor(scores, dtype=torch.float64),
             torch.tensor(deviations, dtype=torch.float64),
             stopped,
+            enough,
             scoring.n_scored,
             views,
         )

@@ -75,7 +75,7 @@ class PlannerState:
         measured: views, in the order of their angles, so that it does not matter in which they were told.
         suggestions: views, in the order they were first suggested.
         fitted_ids: of the measured views behind the posterior in use.
-        present_rad: where the motor was last sent.
+        present_rad: where the motor was last sent; before that, where the last pilot was measured.
     """
 
     candidate_ids: tuple[str, ...]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import ctuq
 from ctuq.config import Config
+from ctuq.criteria import CRITERIA
 from ctuq.likeness import psnr
-from ctuq.planning import CRITERIA
 from ctuq.problem import fitted_image
 from design import Candidates, CandidateViews, GreedySelection
 from tests.benchmarks.gaussian_design import gaussian_design
@@ -37,7 +37,7 @@ class Acquisition:
         scan: all views, which are the candidates, as measured.
         config: of every reconstruction.
         truth: (row, col) in 1/mm on the configured grid.
-        criterion: a key of `ctuq.planning.CRITERIA`.
+        criterion: a key of `ctuq.criteria.CRITERIA`.
         inside: (row, col) bool, the pixels that are compared; all if left out.
         seed: of networks, held-out rays and draws.
     """
@@ -73,7 +73,7 @@ class Acquisition:
             found.belief.covariance, Candidates(geometry.with_grid(found.grid)), found.belief.noise
         )
         taken = [geometry.angles_rad[view] for view in views]
-        selection = GreedySelection(criterion=CRITERIA[self.criterion])
+        selection = GreedySelection(criterion=CRITERIA[self.criterion].criterion)
         return list(selection(believed, n_more, taken_rad=taken, excluded=views).indices)
 
     def _measured(self, views: Sequence[int]) -> ctuq.Scan:

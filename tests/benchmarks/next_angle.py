@@ -18,7 +18,7 @@ import time
 import torch
 from torch import Tensor
 
-from ctuq.planning import CRITERIA
+from ctuq.criteria import CRITERIA
 from design import Candidates, CandidateViews, GreedySelection, drawn_covariance
 from operators import GaussianNoise, ImageGrid, ParallelBeam
 from tests.benchmarks.environment import save
@@ -53,7 +53,7 @@ def _views(n_draws: int) -> CandidateViews:
 
 def _timed(views: CandidateViews, criterion: str, n_steps: int) -> dict[str, float]:
     """Seconds by the clock and of the processor for one more angle: medians, and the longest by the clock."""
-    selection = GreedySelection(criterion=CRITERIA[criterion])
+    selection = GreedySelection(criterion=CRITERIA[criterion].criterion)
     plan = selection(views, 1)
     clock, processor = [], []
     taken = plan.angles_rad.tolist()

@@ -14,9 +14,12 @@ from ctuq import scan_model
 from ctuq.__main__ import main
 from ctuq.acquisition_state import AcquisitionFolder
 from ctuq.sinogram_file import write_sinogram_file
+from design.candidates import view_id
 from tests.ctuq.fake_planning import N_DETECTORS, SMALL, GaussianReconstruct, gaussian_reconstruction, scan_of
+from tests.ctuq.scan_layouts import Measurement, write_data_exchange
 
 PILOTS = (0.0, 60.0, 120.0)
+PARALLEL = {"type": "parallel", "pitch_mm": 1.0}
 SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
 
 
@@ -83,6 +86,13 @@ def test_ask_and_tell_until_there_is_enough(
     assert curve == sorted(curve, reverse=True)
     # The Gaussian model's deviation knows no data, so that promises are kept to the last digit but few.
     assert [point["promised"] for point in found["curve"][1:]] == pytest.approx(curve[1:], rel=1e-5)
+
+
+def test_turning_is_priced_from_the_last_pilot(model: GaussianReconstruct, pilot: Path, tmp_path: Path) -> None:
+    run = tmp_path / "turning"
+    words = ["acquire", "start", str(run), str(pilot), "--candidates", "36", *SETTINGS]
+    assert main([*words, "--set", "design.turning_cost=1000"]) == 0
+    assert ask(run) in ([115.0], [125.0])
 
 
 def test_what_is_open_is_said_again_until_it_is_told_or_failed(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,8 +185,8 @@ def _a_result(folder: Path) -> Path:
     return gaussian_reconstruction(scan_of(PILOTS)).save(folder / "result.h5")
 
 
-def _no_variance(folder: Path) -> Path:
-    np.save(folder / "bad.npy", np.r_[15.0, np.ones(N_DETECTORS), np.zeros(N_DETECTORS)][None])
+def _twice_as_wide(folder: Path) -> Path:
+    np.save(folder / "bad.npy", np.r_[15.0, np.ones(2 * N_DETECTORS)][None])
     return folder / "bad.npy"
 
 
@@ -196,7 +206,7 @@ def _text(folder: Path) -> Path:
         (lambda folder: folder / "absent.npy", "no such file"),
         (lambda folder: folder, "as .h5, .toml, .npy or .csv"),
         (_a_result, "expected a scan, got a result of ctuq reconstruct"),
-        (_no_variance, "variances that are positive and finite, got 0 as the least"),
+        (_twice_as_wide, "one a detector pixel, got 28: try --variances"),
     ],
 )
 def test_views_that_are_wrong_are_refused_and_change_nothing(
@@ -209,8 +219,25 @@ def test_views_that_are_wrong_are_refused_and_change_nothing(
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.r_[np.ones(N_DETECTORS), np.zeros(N_DETECTORS)], "variances that are positive and finite, got 0 as the"),
+        (np.ones(N_DETECTORS), "and as many variances, got 14: leave --variances out"),
+    ],
+)
+def test_variances_that_are_wrong_are_refused(
+    values: Any, message: str, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "bad.npy", np.r_[15.0, values][None])
+    assert main(["acquire", "tell", str(state), str(tmp_path / "bad.npy"), "--variances"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["tell", "{run}", "{pilot}", "--variances"], "which says its own"),
+        (["tell", "{run}", "--failed", "77", "--variances"], "--variances with a table of views, got none"),
         (["next", "{none}"], "expected a folder with an acquisition"),
         (["status", "{none}"], "ctuq acquire start"),
         (["tell", "{run}"], "--failed DEGREES, got neither"),
@@ -283,7 +310,7 @@ def test_noise_of_the_pilots_and_of_told_views_reaches_the_reconstruction(
     torch.testing.assert_close(scan.noise_variance, VARIANCE)
     own = np.linspace(1e-3, 2e-3, N_DETECTORS)
     np.save(noisy.parent / "v.npy", np.r_[first, scan_of(first).sinogram[0].numpy(), own][None])
-    assert main(["acquire", "tell", str(noisy), str(noisy.parent / "v.npy")]) == 0
+    assert main(["acquire", "tell", str(noisy), str(noisy.parent / "v.npy"), "--variances"]) == 0
     tell(noisy, [5.0, 10.0, 15.0, 20.0])
     ask(noisy)
     given = torch.as_tensor(model.scans[-1].noise_variance)
@@ -316,6 +343,39 @@ def test_told_files_of_any_layout_whose_parts_are_named(state: Path, tmp_path: P
     planner = AcquisitionFolder(state).read()[1].planner
     assert planner.open == ()
     assert len(planner.measured) == len(PILOTS) + 1
+
+
+@pytest.mark.parametrize("centre", ["6.25", "find"])
+def test_scans_are_told_after_the_axis_was_settled(centre: str, model: GaussianReconstruct, tmp_path: Path) -> None:
+    run, pilot, angles = tmp_path / "centred", tmp_path / "pilot.h5", np.arange(0.0, 180.0, 15.0)
+    write_sinogram_file(pilot, scan_of(angles))
+    words = ["acquire", "start", str(run), str(pilot), *SETTINGS, "--set", f"preprocessing.centre={centre}"]
+    assert main(words) == 0
+    write_sinogram_file(tmp_path / "told.h5", scan_of([33.0]))
+    assert main(["acquire", "tell", str(run), str(tmp_path / "told.h5")]) == 0
+    settings, state = AcquisitionFolder(run).read()
+    assert len(state.planner.measured) == len(angles) + 1
+    assert settings.stated.cor_index is None
+    if centre != "find":
+        assert settings.instrument.cor_index == float(centre)
+
+
+def test_a_told_file_of_one_row_has_that_one(model: GaussianReconstruct, tmp_path: Path) -> None:
+    sinogram = scan_of(PILOTS).sinogram.numpy()
+    rows = np.stack([sinogram, 2 * sinogram, 3 * sinogram], axis=1)
+    pilots = write_data_exchange(tmp_path / "pilots.h5", Measurement(rows, np.array(PILOTS), geometry=PARALLEL))
+    run = tmp_path / "rows"
+    words = ["acquire", "start", str(run), str(pilots), "--candidates", "36", *SETTINGS, "--set", "scan.row=2"]
+    assert main(words) == 0
+    told = scan_of([35.0, 40.0]).sinogram.numpy()
+    one = Measurement(told[:1, None], np.array([35.0]), geometry=PARALLEL)
+    all_rows = Measurement(np.stack([told[1:], told[1:], 7 + told[1:]], axis=1), np.array([40.0]), geometry=PARALLEL)
+    for name, views in (("one.h5", one), ("all.h5", all_rows)):
+        assert main(["acquire", "tell", str(run), str(write_data_exchange(tmp_path / name, views))]) == 0
+    measured = {view.id: view.projection for view in AcquisitionFolder(run).read()[1].planner.measured}
+    assert measured[view_id(np.radians(0.0))] == pytest.approx(3 * sinogram[0])
+    assert measured[view_id(np.radians(35.0))] == pytest.approx(told[0])
+    assert measured[view_id(np.radians(40.0))] == pytest.approx(7 + told[1])
 
 
 @pytest.mark.parametrize(
@@ -356,6 +416,17 @@ def test_limits_stop_it_with_a_reason(
     assert ask(run) == []
     assert "stop: 5 views are the 5 allowed" in capsys.readouterr().out
     assert status(run, capsys)["stopped"] == "5 views are the 5 allowed"
+    assert AcquisitionFolder(run).read()[1].enough
+
+
+def test_where_no_candidate_is_left_it_is_not_enough(model: GaussianReconstruct, pilot: Path, tmp_path: Path) -> None:
+    run = tmp_path / "narrow"
+    forbidden = ["--set", "design.forbidden_deg=[[1,59],[61,119],[121,179]]"]
+    assert main(["acquire", "start", str(run), str(pilot), "--candidates", "36", *SETTINGS, *forbidden]) == 0
+    assert ask(run) == []
+    state = AcquisitionFolder(run).read()[1]
+    assert "no candidate of 36 is left" in str(state.stopped)
+    assert not state.enough
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])

@@ -21,6 +21,7 @@ from tests.ctuq.fake_planning import geometry_of
 SETTINGS = AcquisitionSettings(
     name="<b>run7",
     instrument=geometry_of(np.arange(0, 180, 10.0)),
+    stated_cor_index=None,
     criterion="eig",
     roi="disc:0,0,3",
     config=Config(),
@@ -73,12 +74,19 @@ def test_the_page_says_what_to_do_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stopped", "words"), [(None, "Nothing is to be measured right now."), ("enough views", "Enough is measured:")]
+    ("stopped", "enough", "words"),
+    [
+        (None, False, "Nothing is to be measured right now."),
+        ("at its target", True, "Enough is measured:"),
+        ("no candidate is left", False, "No further view is suggested:</strong> no candidate is left."),
+    ],
 )
-def test_the_page_says_when_there_is_nothing_to_do(stopped: str | None, words: str) -> None:
+def test_the_page_says_when_there_is_nothing_to_do(stopped: str | None, enough: bool, words: str) -> None:
     idle = replace(planner(), suggestions=())
-    page = render_acquisition(Path("run7"), SETTINGS, AcquisitionState(idle, stopped=stopped))
+    page = render_acquisition(Path("run 7"), SETTINGS, AcquisitionState(idle, stopped=stopped, enough=enough))
     assert words in page
+    assert ('class="banner good"' in page) == enough
+    assert "ctuq acquire next &#39;run 7&#39;</pre>" in page
     assert "Nothing is known of them yet" in page
 
 

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from ctuq import AnglePlan, plan
-from ctuq.plan_page import CRITERIA_IN_WORDS, render_plan
-from ctuq.planning import CRITERIA
+from ctuq.plan_page import render_plan
 from ctuq.verdict import judge
 from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
 from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
@@ -38,10 +37,6 @@ def test_the_page_says_in_words_what_to_do_and_what_it_brings(made: AnglePlan) -
     assert "square over the image." in page
     assert '<pre id="command">ctuq plan disc.h5 -n 5</pre>' in page
     assert len(page) < 8e6
-
-
-def test_every_criterion_is_put_in_words() -> None:
-    assert set(CRITERIA_IN_WORDS) == set(CRITERIA)
 
 
 def test_doubts_of_any_kind_are_on_the_page(made: AnglePlan) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from ctuq import plan
 from ctuq.config import DesignConfig
+from ctuq.criteria import CRITERIA
 from ctuq.errors import InputError
-from ctuq.planning import CRITERIA
 from ctuq.result_file import read_result
 from tests.ctuq.fake_planning import N_DETECTORS, SIZE, gaussian_reconstruction, scan_of
 
@@ -53,6 +53,20 @@ def test_a_number_of_candidates_goes_once_round_what_the_beam_can_tell_apart() -
     fan = plan(gaussian_reconstruction(scan_of(MEASURED, fan=True)), candidates=10, n_angles=1)
     assert degrees(parallel.candidates_rad) == [18.0 * view for view in range(10)]
     assert degrees(fan.candidates_rad) == [36.0 * view for view in range(10)]
+
+
+@pytest.mark.parametrize("endless", [True, False])
+def test_scores_before_and_after_the_choice_are_per_exposure_where_turning_costs(endless: bool) -> None:
+    before = gaussian_reconstruction(scan_of(MEASURED, fan=True))
+    free = plan(before, candidates=36, n_angles=1)
+    settings = DesignConfig(turning_cost=0.1, endless=endless)
+    found = plan(before, candidates=36, n_angles=1, settings=settings, present_rad=math.radians(350))
+    assert (free.unit, found.unit) == ("nat", "nat per exposure")
+    travel = [10 * min(35 - i, i + 1) if endless and i < 17 else 10 * abs(35 - i) for i in range(36)]
+    price = 1 + 0.1 * torch.tensor(travel, dtype=torch.float64)
+    torch.testing.assert_close(found.candidate_scores, free.candidate_scores / price)
+    (at,) = np.flatnonzero(np.isclose(found.candidates_rad, found.angles_rad[0]))
+    assert float(found.scores[0]) == pytest.approx(float(found.candidate_scores[at]))
 
 
 def test_a_region_is_what_counts() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ctuq.events import TerminalEvents
 from ctuq.progress import Progress, Stretch, duration
 
 
@@ -63,6 +64,32 @@ def test_a_stage_that_comes_again_is_timed_anew(clock: list[float]) -> None:
         assert progress.step("fit", 1, 4, {}).left == ""
         clock[0] = began + 2
         assert progress.step("fit", 2, 4, {}).left == "about 4 s left"
+
+
+@pytest.mark.parametrize(("stage", "words"), [("planned", "planned order"), ("random-2", "random order 2")])
+def test_orders_of_a_replay_are_counted_in_reconstructions(clock: list[float], stage: str, words: str) -> None:
+    found = later(clock, 3, stage, 3, 8, views=15)
+    assert (found.name, found.share, found.rest) == (words, "3 of 8 reconstructions", "views 15")
+
+
+def test_a_stage_begins_once_however_long_nothing_is_done(clock: list[float]) -> None:
+    progress = Progress()
+    found = []
+    for clock[0], done in ((0, 0), (1, 0), (30, 0), (40, 1), (50, 2), (60, 1)):
+        stretch = progress.step("look", done, 2, {})
+        found.append((stretch.begins, stretch.seconds))
+    assert found == [(True, 0), (False, 1), (False, 30), (False, 40), (False, 50), (True, 0)]
+
+
+def test_a_log_is_told_every_ten_seconds_that_nothing_is_done_yet(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = TerminalEvents()
+    for second in range(26):
+        clock[0] = second
+        events.step("look", 0, 2, {"gigabytes_read": second})
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(", ")[1] for line in told] == ["0 s", "11 s", "22 s"]
 
 
 def test_stages_that_are_not_known_stand_for_themselves(clock: list[float]) -> None:

@@ -116,6 +116,21 @@ def test_parts_that_exist_are_replaced_by_force_alone(fake: FakeReconstruct, sca
         assert file["entry/data/data"].shape[0] == 2
 
 
+def test_a_row_that_fails_now_leaves_no_part_of_an_older_run(
+    fake: FakeReconstruct, scan: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(arguments(scan, out, "1:4", "--no-report")) == 0
+
+    def failing(scan: Scan, *args: object, **more: object) -> object:
+        if scan.name.endswith("2"):
+            raise CtuqError("nothing there")
+        return fake(scan, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ctuq.jobs.reconstruct", failing)
+    assert main(arguments(scan, out, "1:4", "--no-report", "--force")) == 1
+    assert files(out.parent) == ["r.h5", "r.parts/row-00001.h5", "r.parts/row-00003.h5"]
+
+
 def test_an_interruption_names_the_parts_that_are_whole(
     fake: FakeReconstruct, scan: Path, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

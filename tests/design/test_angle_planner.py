@@ -28,6 +28,7 @@ from design import (
     StoppingRule,
     drawn_covariance,
     exact_covariance,
+    motor_order,
     view_id,
 )
 from dip import DensePosterior
@@ -106,15 +107,18 @@ def test_suggestions_are_the_greedy_ones_given_what_was_told() -> None:
     )
     views = CandidateViews(belief.covariance, CANDIDATES, belief.noise)
     plan = SELECTION(views, 6, taken_rad=[ANGLES[0], ANGLES[4]])
-    points = planner().suggest(6)
+    asked = planner()
+    present_rad = asked.state.present_rad
+    points = asked.suggest(6)
     assert sorted(ids(points)) == sorted(plan.ids)
     promised = dict(zip(plan.ids, plan.scores.tolist(), strict=True))
     for point in points:
         assert point["score"] == pytest.approx(promised[point["_id"]], rel=1e-6)
         assert view_id(math.radians(point["angle_deg"])) == point["_id"]
-    # From 0 upwards, as no candidate lies beyond half a turn, and not as they were chosen.
-    assert list(plan.ids) != sorted(plan.ids)
-    assert [point["angle_deg"] for point in points] == sorted(point["angle_deg"] for point in points)
+    # By least travel from the last pilot, and not as they were chosen.
+    travel = [plan.ids[i] for i in motor_order(plan.angles_rad.tolist(), present_rad)]
+    assert present_rad == pytest.approx(ANGLES[4])
+    assert ids(points) == travel != list(plan.ids)
 
 
 def test_draws_that_are_used_up_end_a_suggestion_and_are_drawn_anew_once_it_was_told() -> None:

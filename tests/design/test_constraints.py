@@ -76,6 +76,8 @@ def test_what_is_allowed_lies_outside_the_wedge_and_apart_from_what_was_taken(
 def test_cost_is_exposure_and_travel_the_shorter_way() -> None:
     cost = Cost(exposure=2.0, per_radian=3.0).of(FAN, math.radians(350))
     torch.testing.assert_close(cost[[0, 17, 35]], 2 + 3 * torch.deg2rad(torch.tensor([10.0, 180.0, 0.0]).double()))
+    on_a_line = Cost(per_radian=3.0, endless=False).of(FAN, math.radians(350))
+    torch.testing.assert_close(on_a_line[[0, 17]], 1 + 3 * torch.deg2rad(torch.tensor([350.0, 180.0]).double()))
     exposures = tuple(float(index + 1) for index in range(36))
     torch.testing.assert_close(Cost(exposure=exposures).of(FAN, 0.0), torch.tensor(exposures, dtype=torch.float64))
 
