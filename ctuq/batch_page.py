@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ctuq.batch_manifest import Manifest, Record
 from ctuq.page import streamed_page
-from ctuq.verdict import RULE
+from ctuq.verdict import EDGE, RULE
 from ctuq.whole_file import remove_parts, written_whole
 
 
@@ -79,7 +79,7 @@ def write_batch_page(manifest: Manifest) -> Path:
                     "title": manifest.folder.resolve().name,
                     "when": datetime.now(UTC),
                     "counts": manifest.counts(),
-                    "rule": RULE,
+                    "rule": f"{RULE} {EDGE}",
                     "lines": scan_lines(manifest),
                 },
             ).dump(str(part), encoding="utf-8")

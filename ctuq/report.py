@@ -11,7 +11,7 @@ from ctuq.page import chart_page
 from ctuq.reconstruction import Reconstruction
 from ctuq.report_numbers import BEYOND, least_certain, report_numbers, thinning
 from ctuq.summary import summarise
-from ctuq.verdict import RULE, with_error
+from ctuq.verdict import EDGE, RULE, with_error
 from ctuq.whole_file import written_whole
 
 _SCRIPTS = ("statistics.js", "report_charts.js", "maps.js", "report.js")
@@ -70,22 +70,23 @@ def write_report(reconstruction: Reconstruction, path: Path) -> Path:
 def render_report(reconstruction: Reconstruction) -> str:
     """The report as one string of HTML; every name and note that came from outside is escaped."""
     provenance, grid, found = reconstruction.provenance, reconstruction.grid, reconstruction.calibration
-    numbers = report_numbers(reconstruction)
+    numbers, summary = report_numbers(reconstruction), summarise(reconstruction)
     return chart_page(
         "report.html.j2",
         scripts=_SCRIPTS,
         numbers=numbers,
         content={
-            "summary": summarise(reconstruction),
+            "summary": summary,
             "worst": least_certain(reconstruction),
             "floor": numbers["relative_floor"],
-            "rule": RULE,
+            "rule": f"{RULE} {EDGE}" if summary.verdict.at_the_edge else RULE,
             "calibration": found,
             "chi_square": with_error(found.chi_square, found.chi_square_error, 3),
             "coverage": with_error(100 * found.coverage_95, 100 * found.coverage_error, 1),
             "provenance": provenance,
             "config": json.dumps(dict(provenance.config), indent=2, ensure_ascii=False),
             "stages": _stages(reconstruction),
+            "seconds": sum(provenance.stage_seconds.values()),
             "diagnostics": _diagnostics(reconstruction),
             "n_samples": numbers["samples"]["n"],
             "sinogram": numbers["sinogram"],

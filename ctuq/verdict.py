@@ -16,9 +16,10 @@ COVERAGE_95_AT_LEAST = 0.90
 
 RULE = (
     f"Calibrated means: a held-out chi-square per ray from {CHI_SQUARE_RANGE[0]:g} to {CHI_SQUARE_RANGE[1]:g}, "
-    f"and at least {100 * COVERAGE_95_AT_LEAST:.0f} % of the held-out rays inside their 95 % interval. At the edge "
-    "means: with both numbers moved by their standard errors, the rule could have said the opposite."
+    f"and at least {100 * COVERAGE_95_AT_LEAST:.0f} % of the held-out rays inside their 95 % interval."
 )
+
+EDGE = "At the edge means: with both numbers moved by their standard errors, the rule could have said the opposite."
 
 _CAVEAT = "Single pixels at sharp edges can be off by more."
 

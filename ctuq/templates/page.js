@@ -15,6 +15,7 @@ function followPaper() {
     const { tall } = plot.dataset;
     Plotly.relayout(plot, { width: plot.closest(".one") ? 660 : 320, height: tall ? 320 * tall : 290 });
   };
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
   addEventListener("beforeprint", () => plots().forEach(onPaper));
   addEventListener("afterprint", () => plots().forEach((plot) => Plotly.relayout(plot, { width: null, height: null, autosize: true })));
 }

@@ -23,7 +23,7 @@ function tellLine(field, ends) {
 function tellPixel(field, row, col) {
   const i = row * field.cols + col;
   const share = field.image[i] > field.floor ? ` (${((100 * field.std[i]) / field.image[i]).toPrecision(2)} %)` : "";
-  byId("pixel").textContent = `${withDeviation(field.image[i], field.std[i])} 1/mm${share} at (${field.x(col).toFixed(2)}, ${field.y(row).toFixed(2)}) mm`;
+  byId("pixel").textContent = `${withDeviation(field.image[i], field.std[i])} 1/mm${share} at (${minus(`${field.x(col).toFixed(2)}, ${field.y(row).toFixed(2)}`)}) mm`;
 }
 
 function tellRegion(field) {
@@ -43,7 +43,7 @@ function tellRegion(field) {
 }
 
 function shapesOf(ends, region, leastCertain) {
-  const shapes = [{ type: "rect", ...leastCertain, line: { color: MARK, width: 1, dash: "dot" } }];
+  const shapes = [{ type: "rect", ...leastCertain, line: { color: MARK, width: 1.5, dash: "dot" } }];
   if (ends) shapes.push({ type: "line", x0: ends[0], y0: ends[1], x1: ends[2], y1: ends[3] });
   const [kind, rest = ""] = region.trim().split(":");
   const n = rest.split(",").map(Number);

@@ -16,14 +16,23 @@ function drawScores(place, { z, density }) {
   ], layout(axis("(measured − predicted) / deviation"), axis("density"), { bargap: 0 }), CONFIG);
 }
 
+// Ticks at 1, 2 and 5 of every decade, all as plain numbers.
+function logAxis(title, values) {
+  const decades = values.map((value) => Math.floor(Math.log10(value)));
+  const tickvals = [];
+  for (let decade = Math.min(...decades); decade <= Math.max(...decades); decade += 1) tickvals.push(...[1, 2, 5].map((digit) => Number(`${digit}e${decade}`)));
+  return axis(title, { type: "log", tickvals, ticktext: tickvals.map(String) });
+}
+
 function drawFit(place, { step, fitted, held_out, chosen }) {
-  const positive = [...fitted, ...held_out].every((loss) => loss === null || loss > 0);
+  const losses = [...fitted, ...held_out].filter((loss) => loss !== null);
+  const vertical = losses.length && losses.every((loss) => loss > 0) ? logAxis("loss", losses) : axis("loss", { exponentformat: "power" });
   const line = { type: "line", x0: chosen, x1: chosen, yref: "paper", y0: 0, y1: 1, line: { color: "#888888", dash: "dot" } };
   const label = { x: chosen, yref: "paper", y: 1, text: `chosen: step ${Math.round(chosen)}`, showarrow: false, xanchor: "right", yanchor: "top" };
   return Plotly.newPlot(place, [
     { x: step, y: fitted, mode: "lines", name: "fitted rays", line: { color: SECOND } },
     { x: step, y: held_out, mode: "lines", name: "held-out rays", line: { color: FIRST } },
-  ], layout(axis("step"), axis("loss", { ...(positive ? { type: "log", dtick: "D2" } : {}), exponentformat: "power" }),
+  ], layout(axis("step"), vertical,
     chosen === null ? {} : { shapes: [line], annotations: [label] }), CONFIG);
 }
 

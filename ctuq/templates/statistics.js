@@ -78,9 +78,12 @@ class Field {
   }
 }
 
+// With the sign that the axes have.
+const minus = (text) => text.replaceAll("-", "\u2212");
+
 // A value to the second digit of its deviation.
 function withDeviation(value, std) {
-  if (!(std > 0)) return `${value.toPrecision(4)} ± ${std}`;
+  if (!(std > 0)) return minus(`${value.toPrecision(4)} ± ${std}`);
   const digits = Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(std))));
-  return `${value.toFixed(digits)} ± ${std.toFixed(digits)}`;
+  return minus(`${value.toFixed(digits)} ± ${std.toFixed(digits)}`);
 }

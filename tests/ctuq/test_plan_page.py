@@ -35,7 +35,7 @@ def test_the_page_says_in_words_what_to_do_and_what_it_brings(made: AnglePlan) -
     fall = float(100 * made.promised_fall[-1])
     assert f"Measure these 5 views, and the error bars are promised to\nshrink by {fall:.0f} %" in page
     assert "square over the image." in page
-    assert '<pre id="command">ctuq plan disc.h5 -n 5</pre>' in page
+    assert '<pre id="command" tabindex="0">ctuq plan disc.h5 -n 5</pre>' in page
     assert len(page) < 8e6
 
 

@@ -90,6 +90,7 @@ def test_everything_is_on_the_page() -> None:
         '"tv_weight": 0.0001',
         "ctuq 0.1.0, torch 2.13.0",
         "50.0 s",
+        "total 61.5 s",
         "32 × 24 pixels of 0.6 mm",
         "object 0.050000 ± 0.000085 1/mm",
         "pixels above half of the maximum; ± is the deviation of that mean under the model (from 4 samples",
@@ -125,6 +126,13 @@ def test_error_bars_that_fail_are_warned_of() -> None:
     assert "do not believe these error bars" in text
     assert ": believe these error bars" not in text
     assert "Single pixels at sharp edges" not in text
+
+
+def test_the_edge_of_the_rule_is_explained_where_it_is_met() -> None:
+    clear = replace(fake_calibration(), chi_square=1.0, coverage_95=0.95)
+    assert "At the edge means" not in Page(render_report(fake_reconstruction(calibration=clear))).text
+    near = replace(clear, coverage_95=0.905, coverage_error=0.02)
+    assert "At the edge means" in Page(render_report(fake_reconstruction(calibration=near))).text
 
 
 def test_names_and_notes_from_outside_are_escaped() -> None:

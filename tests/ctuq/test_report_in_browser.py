@@ -41,7 +41,7 @@ def report(browser: Browser, made: Reconstruction, tmp_path_factory: pytest.Temp
 
 
 def read(report: Opened, place: str) -> str:
-    return report.page.inner_text(f"#{place}")
+    return report.page.inner_text(f"#{place}").replace("\N{MINUS SIGN}", "-")
 
 
 def set_field(report: Opened, name: str, text: str) -> None:
