@@ -72,7 +72,7 @@ def find_rotation_axis(
         found["mirrored views"] = (paired.cor_index, paired.standard_error)
     elif parallel and not _goes_round(geometry):
         found["centres of mass"] = _by_centres_of_mass(geometry, rows)
-    if _goes_round(geometry):
+    if _goes_round(geometry) and geometry.n_angles >= 2 * _FOLDS:
         start = found["mirrored views"][0] if pairs else _coarse(geometry, sinogram)
         found["sharpest image"] = _by_sharpness(geometry, sinogram, start, on_step)
     return _judged(geometry, {name: one for name, one in found.items() if np.isfinite(one).all()})
