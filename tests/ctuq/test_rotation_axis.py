@@ -82,6 +82,19 @@ def test_noise_has_no_axis_and_the_given_one_is_kept() -> None:
     assert "preprocessing.centre" in str(found.step)
 
 
+def test_three_views_keep_the_given_axis() -> None:
+    geometry = FanBeam(
+        grid=GRID,
+        angles_rad=np.radians([0.0, 120.0, 240.0]),
+        n_detectors=96,
+        source_origin_mm=200,
+        origin_detector_mm=100,
+        cor_index=40.0,
+    )
+    found = find_rotation_axis(geometry, rays(geometry))
+    assert (found.cor_index, math.isnan(found.standard_error)) == (40.0, True)
+
+
 def test_pairs_are_half_a_turn_apart_and_the_best_there_are() -> None:
     assert [pair[:2] for pair in half_turn_pairs(np.radians(FULL).tolist())] == [(0, 60)]
     assert [pair[:2] for pair in half_turn_pairs(np.radians(OPEN).tolist())] == [(0, 59)]
