@@ -87,6 +87,7 @@ def test_three_views_keep_the_given_axis() -> None:
         grid=GRID,
         angles_rad=np.radians([0.0, 120.0, 240.0]),
         n_detectors=96,
+        pitch_mm=1.0,
         source_origin_mm=200,
         origin_detector_mm=100,
         cor_index=40.0,
