@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from ctuq import batch_command
 from ctuq.__main__ import main
@@ -24,12 +26,21 @@ from tests.ctuq.fake_batch import files
 SETTINGS = [word for setting in QUICK for word in ("--set", setting)]
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many as `batch` below gives its workers: sums over other blocks are rounded otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def batch(scans: Path, out: Path, *options: str) -> int:
     return main(["batch", str(scans), "--out", str(out), "--threads", "1", *SETTINGS, *options])
 
 
 def test_results_are_those_of_reconstruct_and_the_page_tells_of_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
 ) -> None:
     scans, out, alone = write_scans(tmp_path / "in", 2), tmp_path / "out", tmp_path / "alone"
     (scans / "bad.h5").write_bytes((scans / "scan00.h5").read_bytes()[:2500])
