@@ -31,7 +31,7 @@ from ctuq.options import (
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
 from ctuq.reconstruct_command import reconstruct
-from ctuq.replay import STRATEGIES, ReplaySettings
+from ctuq.replay_curves import STRATEGIES, ReplaySettings
 from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
 from ctuq.simulate_command import simulate

@@ -9,7 +9,7 @@ import numpy as np
 
 from ctuq.nexus import Attribute, Field, Group, Link, verify_tree, write_tree
 from ctuq.rays import degrees_of
-from ctuq.replay import Curve, Replay
+from ctuq.replay_curves import Curve, Replay
 from ctuq.whole_file import written_whole
 
 _UNITS = {"psnr": "dB", "ssim": "", "chi_square": "", "mean_std": "1/mm", "rms_std": "1/mm"}

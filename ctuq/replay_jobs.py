@@ -14,7 +14,8 @@ from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.jobs import resolve_device
 from ctuq.planning import selection_of
-from ctuq.replay import Replay, Replayer, ReplaySettings
+from ctuq.replay import Replayer
+from ctuq.replay_curves import Replay, ReplaySettings
 from ctuq.replay_file import replay_lines, write_replay
 from ctuq.replay_page import write_replay_page
 from ctuq.source_choice import SourceChoice

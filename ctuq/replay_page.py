@@ -12,7 +12,7 @@ from typing import Any, Final
 from ctuq.page import chart_page
 from ctuq.page_numbers import finite
 from ctuq.rays import degrees_of
-from ctuq.replay import Curve, Replay
+from ctuq.replay_curves import Curve, Replay
 from ctuq.whole_file import written_whole
 
 
@@ -21,7 +21,7 @@ class Measure:
     """Something that every point of every curve has.
 
     Args:
-        name: the attribute of `ctuq.replay.Point`.
+        name: the attribute of `ctuq.replay_curves.Point`.
         label: of axis and table, with unit.
         meaning: below the chart.
         form: of a number in the table.

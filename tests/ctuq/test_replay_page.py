@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ctuq.replay import Curve, Point, Replay, ReplaySettings
+from ctuq.replay_curves import Curve, Point, Replay, ReplaySettings
 from ctuq.replay_page import MEASURES, gains, random_spread, render_replay, write_replay_page
 from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
 from tests.ctuq.fake_results import fake_provenance

@@ -8,7 +8,7 @@ import pytest
 
 from ctuq.jobs import repeating_command
 from ctuq.plan_jobs import PlanRequest
-from ctuq.replay import ReplaySettings
+from ctuq.replay_curves import ReplaySettings
 from ctuq.replay_jobs import ReplayRequest
 from ctuq.source_choice import SourceChoice
 
