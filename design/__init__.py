@@ -14,7 +14,7 @@ from design.acquisition import (
     information_gain_standard_error,
     region_gain,
 )
-from design.angle_planner import AnglePlanner, PlannerSettings
+from design.angle_planner import AnglePlanner
 from design.candidate_views import CandidateViews, draws_for
 from design.candidates import Candidates, view_id
 from design.conditioned_beliefs import ImageBelief, ScanModel
@@ -24,6 +24,7 @@ from design.greedy import GreedySelection, Plan
 from design.image_covariance import ImageCovariance, drawn_covariance, exact_covariance, sampled_covariance
 from design.motor_order import motor_order
 from design.planner_points import PointFormat
+from design.planner_settings import PlannerSettings
 from design.planner_state import MeasuredView, PlannerState, Suggestion
 from design.stopping import StoppingRule
 
