@@ -17,6 +17,9 @@ from dip.unet import UNet
 from operators import LinearMap
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
+_Tell = Callable[[int, Mapping[str, float]], None]
+
+_REFITS = 3  # without the rays that choose, with all, and without those that judge
 
 
 @dataclass(frozen=True)
@@ -99,43 +102,22 @@ def fit(
         )
     given = torch.ones_like(data) if precision is None else precision.to(data)
     problem = _Problem(Ensemble(members), inputs, transform, data, given)
-    start = problem.ensemble.state()
     seen = torch.where(holdout.judges, 0.0, given)
     attempts = settings.attempts(data, seen, noise_stated=precision is not None)
-    total = len(attempts) * settings.steps + 3 * settings.refit_steps
-    n_runs = len(attempts) + (3 if settings.refit_steps else 0)
+    progress = _Progress(on_step, [settings.steps] * len(attempts) + [settings.refit_steps] * _REFITS)
+    best = _best_run(problem, holdout, settings, attempts, progress)
 
-    def telling(number: int) -> OnStep:
-        def tell(done: int, total: int, info: Mapping[str, float]) -> None:
-            if on_step is not None:
-                on_step(done, total, {"run": number, "runs": n_runs, **info})
-
-        return tell
-
-    runs = []
-    for number, (tv_weight, floor) in enumerate(attempts):
-        problem.ensemble.load(start)
-        run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
-        run.train(settings.steps, settings.learning_rate, number * settings.steps, total, telling(number + 1))
-        runs.append(run)
-    best = min(runs, key=lambda run: run.chosen_loss)
-    if not math.isfinite(best.chosen_loss):
-        raise FloatingPointError("expected a finite loss, got none in any run: try a smaller fit.learning_rate")
-
-    def refit(rays: Tensor, number: int) -> None:
+    def refit(rays: Tensor) -> None:
         problem.ensemble.load(best.chosen_state)
         if settings.refit_steps:
-            done = len(attempts) * settings.steps + number * settings.refit_steps
             last = _Run(problem, settings, best.tv_weight, best.floor, rays.expand_as(holdout.chooses))
-            last.train(
-                settings.refit_steps, settings.learning_rate / 5, done, total, telling(len(attempts) + number + 1)
-            )
+            last.train(settings.refit_steps, settings.learning_rate / 5, progress.next_run())
 
-    refit(holdout.fitted, 0)
+    refit(holdout.fitted)
     holdout_residual = torch.where(holdout.chooses, problem.residuals(), 0.0)
-    refit(torch.ones_like(holdout.judges), 1)
+    refit(torch.ones_like(holdout.judges))
     full_image = problem.images().mean(dim=0)
-    refit(~holdout.judges, 2)
+    refit(~holdout.judges)
     return Fit(
         networks=tuple(problem.ensemble.member(index) for index in range(len(members))),
         image=problem.images().mean(dim=0),
@@ -148,6 +130,44 @@ def fit(
         loss=torch.stack(best.losses).mean(dim=1).sqrt(),
         holdout_loss=torch.stack(best.holdout_losses).mean(dim=1).sqrt(),
     )
+
+
+def _best_run(
+    problem: _Problem,
+    holdout: Holdout,
+    settings: FitSettings,
+    attempts: Sequence[tuple[float, float]],
+    progress: _Progress,
+) -> _Run:
+    """Of one run for every (TV weight, misfit floor), each from the same weights, the best by held-out rays."""
+    start = problem.ensemble.state()
+    runs = []
+    for tv_weight, floor in attempts:
+        problem.ensemble.load(start)
+        run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
+        run.train(settings.steps, settings.learning_rate, progress.next_run())
+        runs.append(run)
+    best = min(runs, key=lambda run: run.chosen_loss)
+    if not math.isfinite(best.chosen_loss):
+        raise FloatingPointError("expected a finite loss, got none in any run: try a smaller fit.learning_rate")
+    return best
+
+
+class _Progress:
+    """Counts runs, and the steps before them, for `on_step`."""
+
+    def __init__(self, on_step: OnStep | None, lengths: Sequence[int]) -> None:
+        self.on_step, self.lengths, self.begun = on_step, [length for length in lengths if length], 0
+
+    def next_run(self) -> _Tell:
+        before, self.begun = sum(self.lengths[: self.begun]), self.begun + 1
+        run = {"run": self.begun, "runs": len(self.lengths)}
+
+        def tell(step: int, info: Mapping[str, float]) -> None:
+            if self.on_step is not None:
+                self.on_step(before + step, sum(self.lengths), {**run, **info})
+
+        return tell
 
 
 @dataclass(frozen=True)
@@ -201,8 +221,8 @@ class _Run:
         """Mean square of all held-out rays, each member where it was best."""
         return float(self.chosen_losses.mean())
 
-    def train(self, steps: int, learning_rate: float, done: int, total: int, on_step: OnStep) -> None:
-        """One cycle of Adam; on_step is told of `done` + step out of `total`."""
+    def train(self, steps: int, learning_rate: float, tell: _Tell) -> None:
+        """One cycle of Adam; `tell` is called at every checkpoint."""
         ensemble = self.problem.ensemble
         # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
         optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, betas=(0.9, 0.99))
@@ -225,7 +245,7 @@ class _Run:
                 self._look(step)
                 told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
                 info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
-                on_step(done + step, total, info)
+                tell(step, info)
 
     def _loss(self) -> Tensor:
         problem = self.problem
