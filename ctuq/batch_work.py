@@ -19,7 +19,7 @@ from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.figures import IMAGE_COLOURS, image_limits
 from ctuq.jobs import repeating_command
-from ctuq.reconstruct import reconstruct
+from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
 from ctuq.summary import summarise

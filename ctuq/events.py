@@ -30,7 +30,7 @@ class Events(Protocol):
     """Files that are whole on disk, so that an interruption can say so."""
 
     def step(self, stage: str, done: int, total: int, info: Mapping[str, float]) -> None:
-        """`done` of `total` steps of a stage are over; fits `on_step` of `ctuq.reconstruct.reconstruct`."""
+        """`done` of `total` steps of a stage are over; fits `on_step` of `ctuq.reconstruct`."""
 
     def said(self, lines: Sequence[str], record: Mapping[str, object]) -> None:
         """Something to tell: lines for people, a record with the same content for programs."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.reconstruct import reconstruct
+from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
 from ctuq.source_choice import SourceChoice

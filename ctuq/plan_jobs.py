@@ -18,7 +18,7 @@ from ctuq.hdf5 import is_result, opened, require_survivable
 from ctuq.jobs import repeating_command, resolve_device
 from ctuq.plan_file import plan_record, writer
 from ctuq.planning import plan, selection_of
-from ctuq.reconstruct import reconstruct
+from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result

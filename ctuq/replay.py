@@ -21,7 +21,7 @@ from ctuq.likeness import psnr, ssim
 from ctuq.planning import plan
 from ctuq.preparation import prepare
 from ctuq.preprocessing import PreprocessingSettings, preprocess
-from ctuq.reconstruct import reconstruct
+from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.replay_curves import Curve, Point, Replay, ReplaySettings
 from ctuq.scan import Scan

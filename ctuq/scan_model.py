@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctuq.config import Config
 from ctuq.image_belief import image_belief
-from ctuq.reconstruct import reconstruct
+from ctuq.reconstructing import reconstruct
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep
 from ctuq.whole_file import written_whole

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,13 +24,16 @@ Function = ast.FunctionDef
 
 def tree_of(package: ModuleType, name: str) -> tuple[ast.Module, ast.stmt]:
     """The module in which a name is made, and the statement that makes it."""
-    package_tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
+    init = Path(str(package.__file__))
+    stub = init.with_suffix(".pyi")  # where names are imported when they are first used
+    package_tree = ast.parse((stub if stub.exists() else init).read_text(encoding="utf-8"))
     (module_name,) = {
         statement.module
         for statement in package_tree.body
         if isinstance(statement, ast.ImportFrom) and name in {alias.name for alias in statement.names}
     }
-    module = ast.parse(inspect.getsource(sys.modules[str(module_name)]))
+    full_name = f"{package.__name__}.{str(module_name).removeprefix(package.__name__ + '.')}"
+    module = ast.parse(inspect.getsource(importlib.import_module(full_name)))
     (made,) = (statement for statement in module.body if name in names_made(statement))
     return module, made
 

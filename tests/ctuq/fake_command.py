@@ -14,7 +14,7 @@ OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 class FakeReconstruct:
-    """Stands in for `ctuq.reconstruct.reconstruct`: takes its steps, remembers what it was asked, may fail."""
+    """Stands in for `ctuq.reconstruct`: takes its steps, remembers what it was asked, may fail."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int, str]] = []

@@ -55,7 +55,7 @@ def scan_of(
 
 
 class GaussianReconstruct:
-    """Stands in for `ctuq.reconstruct.reconstruct`, and counts; it fails at a call that a test names."""
+    """Stands in for `ctuq.reconstruct`, and counts; it fails at a call that a test names."""
 
     def __init__(self) -> None:
         self.n_views: list[int] = []

@@ -12,7 +12,7 @@ from ctuq import plan, read_result, reconstruct
 from ctuq.__main__ import main
 from ctuq.config import load_config
 from ctuq.sinogram_file import write_sinogram_file
-from tests.ctuq.test_reconstruct import QUICK, disc_scan, run
+from tests.ctuq.test_reconstructing import QUICK, disc_scan, run
 
 
 def test_noise_of_a_reconstruction_is_what_it_says_of_its_rays(tmp_path: Path) -> None:

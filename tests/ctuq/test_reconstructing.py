@@ -13,7 +13,7 @@ from ctuq import preparation, report
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.problem import fitted_image
-from ctuq.reconstruct import reconstruct
+from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
 from dip import DensePosterior, SampledPosterior
