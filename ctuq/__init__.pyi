@@ -1,12 +1,25 @@
-from .angle_plan import AnglePlan as AnglePlan
-from .config import Config as Config
-from .config import load_config as load_config
-from .errors import CtuqError as CtuqError
-from .errors import InputError as InputError
-from .planning import plan as plan
-from .reconstructing import reconstruct as reconstruct
-from .reconstruction import Reconstruction as Reconstruction
-from .result_file import read_result as read_result
-from .scan import Scan as Scan
-from .scan_file import read_scan as read_scan
-from .source_choice import SourceChoice as SourceChoice
+from .angle_plan import AnglePlan
+from .config import Config, load_config
+from .errors import CtuqError, InputError
+from .planning import plan
+from .reconstructing import reconstruct
+from .reconstruction import Reconstruction
+from .result_file import read_result
+from .scan import Scan
+from .scan_file import read_scan
+from .source_choice import SourceChoice
+
+__all__ = [
+    "AnglePlan",
+    "Config",
+    "CtuqError",
+    "InputError",
+    "Reconstruction",
+    "Scan",
+    "SourceChoice",
+    "load_config",
+    "plan",
+    "read_result",
+    "read_scan",
+    "reconstruct",
+]
