@@ -20,23 +20,23 @@ from ctuq.criteria import score_unit
 from ctuq.errors import InputError
 from ctuq.jobs import resolve_device
 from ctuq.options import (
-    AnglesPath,
+    Candidates,
     ConfigFile,
+    Criterion,
     CriterionName,
-    DarksPath,
-    DataPath,
     Debug,
     Device,
     DeviceOption,
-    Entry,
-    FlatsPath,
     Force,
     Json,
     Overrides,
+    Region,
+    Seed,
 )
 from ctuq.outcome import outcome
 from ctuq.plan_jobs import read_candidates
 from ctuq.source_choice import SourceChoice
+from ctuq.source_options import with_source_options
 from ctuq.survivable_scan import read_survivable_scan
 from ctuq.whole_file import require_writable, written_whole
 
@@ -50,24 +50,18 @@ _SUFFIXES = (".npy", ".csv", ".json")
 
 
 @app.command(epilog="Example: ctuq acquire start run7 pilot.h5 --candidates 180 --set grid.size=128")
-def start(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def start(  # noqa: PLR0913  one argument an option
+    *,
     state: StateFolder,
     pilot: Annotated[Path, typer.Argument(metavar="PILOT", help="Scan (HDF5, TOML) of the views measured so far.")],
-    candidates: Annotated[
-        str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
-    ] = "180",
-    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
-    roi: Annotated[
-        str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
-    ] = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    candidates: Candidates = "180",
+    criterion: Criterion = CriterionName.EIG,
+    roi: Region = None,
+    choice: SourceChoice,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same suggestions.")] = 0,
+    seed: Seed = 0,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -75,7 +69,6 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
     """Begin with the views of a pilot scan (angles in degrees); nothing is computed yet."""
     with outcome(as_json=json, debug=debug) as events:
         settings = load_config(config, overrides=overrides or [])
-        choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
         begun = acquisition.start(
             AcquisitionFolder(state),
             read_survivable_scan(pilot, row=settings.scan.row, choice=choice),
@@ -135,7 +128,9 @@ def next_views(
 
 
 @app.command(epilog="Example: ctuq acquire tell run7 views.h5 --failed 33.5")
-def tell(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def tell(
+    *,
     state: StateFolder,
     measured: Annotated[
         Path | None,
@@ -150,11 +145,7 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
     variances: Annotated[
         bool, typer.Option("--variances", help="In a table, as many variances follow the line integrals.")
     ] = False,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    choice: SourceChoice,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -162,7 +153,6 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
     with outcome(as_json=json, debug=debug) as events:
         if measured is None and not failed:
             raise InputError("expected a file of measured views or --failed DEGREES, got neither")
-        choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
         if variances and measured is None:
             raise InputError("expected --variances with a table of views, got none: name it, or leave --variances out")
         folder = AcquisitionFolder(state)
