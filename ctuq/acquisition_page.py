@@ -14,7 +14,7 @@ from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, Acqui
 from ctuq.criteria import CRITERIA, score_unit, unit_in_words
 from ctuq.library_versions import library_versions
 from ctuq.page import chart_page
-from ctuq.whole_file import written_whole
+from ctuq.whole_file import write_text_whole
 
 _ORIGINS = {"pilot": "measured before", "suggested": "measured as suggested", "unplanned": "measured, not suggested"}
 
@@ -43,12 +43,9 @@ def write_acquisition_page(folder: AcquisitionFolder) -> Path:
     Raises:
         InputError: no acquisition here.
     """
-    path = folder.path / "acquisition.html"
     with folder.locked():
         page = render_acquisition(folder.path, *folder.read())
-        with written_whole(path, force=True) as part:
-            part.write_text(page, encoding="utf-8")
-    return path
+        return write_text_whole(page, folder.path / "acquisition.html")
 
 
 def render_acquisition(folder: Path, settings: AcquisitionSettings, state: AcquisitionState) -> str:
