@@ -35,6 +35,7 @@ from ctuq.options import (
 )
 from ctuq.outcome import outcome
 from ctuq.plan_jobs import read_candidates
+from ctuq.rays import shown_degrees
 from ctuq.source_choice import SourceChoice
 from ctuq.source_options import with_source_options
 from ctuq.survivable_scan import read_survivable_scan
@@ -175,10 +176,10 @@ def _status_record(state: AcquisitionState, event: str) -> dict[str, object]:
     planner = state.planner
     return {
         "event": event,
-        "measured_deg": [_degrees(view.angle_rad) for view in planner.measured],
-        "unplanned_deg": [_degrees(view.angle_rad) for view in planner.measured if view.origin == "unplanned"],
-        "open_deg": [_degrees(suggestion.angle_rad) for suggestion in planner.open],
-        "failed_deg": [_degrees(s.angle_rad) for s in planner.suggestions if s.failures],
+        "measured_deg": [shown_degrees(view.angle_rad) for view in planner.measured],
+        "unplanned_deg": [shown_degrees(view.angle_rad) for view in planner.measured if view.origin == "unplanned"],
+        "open_deg": [shown_degrees(suggestion.angle_rad) for suggestion in planner.open],
+        "failed_deg": [shown_degrees(s.angle_rad) for s in planner.suggestions if s.failures],
         "curve": [vars(point) for point in state.curve],
         "stopped": state.stopped,
     }
@@ -195,10 +196,6 @@ def _status_lines(state: AcquisitionState) -> list[str]:
         promised = "" if point.promised is None else f" ({point.promised:.4g} was promised)"
         lines.append(f"deviation  {point.region_std:.4g} 1/mm with {point.n_views} views{promised}")
     return [*lines, f"stop       {state.stopped}"] if state.stopped else lines
-
-
-def _degrees(angle_rad: float) -> float:
-    return round(float(np.degrees(angle_rad)), 6)
 
 
 def _require_suffix(out: Path) -> None:
