@@ -158,7 +158,7 @@ class AcquisitionFolder:
         self.write(state)
 
     def write(self, state: AcquisitionState) -> None:
-        """Replace the state."""
+        """Put this state in the place of the last one, whole or not at all."""
         record = {
             "planner": state.planner.as_json(),
             "curve": [asdict(point) for point in state.curve],

@@ -66,7 +66,7 @@ def render_plan(plan: AnglePlan) -> str:
 
 
 def planned_views(plan: AnglePlan) -> list[PlannedView]:
-    """The most telling first."""
+    """The lines of the table, the most telling view first."""
     columns = (
         range(1, len(plan.angles_rad) + 1),
         degrees_of(plan.angles_rad).tolist(),
