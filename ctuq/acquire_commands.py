@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json as json_module
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from ctuq import acquisition
@@ -38,8 +34,9 @@ from ctuq.plan_jobs import read_candidates
 from ctuq.rays import shown_degrees
 from ctuq.source_choice import SourceChoice
 from ctuq.source_options import with_source_options
+from ctuq.suggestion_file import require_known_format, write_suggestions
 from ctuq.survivable_scan import read_survivable_scan
-from ctuq.whole_file import require_writable, written_whole
+from ctuq.whole_file import require_writable
 
 app = typer.Typer(
     name="acquire",
@@ -47,7 +44,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 StateFolder = Annotated[Path, typer.Argument(metavar="STATE", help="Folder of the acquisition.")]
-_SUFFIXES = (".npy", ".csv", ".json")
 
 
 @app.command(epilog="Example: ctuq acquire start run7 pilot.h5 --candidates 180 --set grid.size=128")
@@ -107,14 +103,14 @@ def next_views(
     """Say which view angles (degrees) to measure now; those that are open are said again until they are told."""
     with outcome(as_json=json, debug=debug) as events:
         if out is not None:
-            _require_suffix(out)
+            require_known_format(out)
             require_writable(out, force=force)
         folder = AcquisitionFolder(state)
         found = acquisition.suggest(
             folder, n_views, more=more, device=resolve_device(device.value), on_step=events.step
         )
         if out is not None:
-            _write(found.points, out, force=force)
+            write_suggestions(found.points, out, force=force)
             events.written.append(out)
         events.written.append(write_acquisition_page(folder))
         settings = folder.read()[0]
@@ -196,23 +192,3 @@ def _status_lines(state: AcquisitionState) -> list[str]:
         promised = "" if point.promised is None else f" ({point.promised:.4g} was promised)"
         lines.append(f"deviation  {point.region_std:.4g} 1/mm with {point.n_views} views{promised}")
     return [*lines, f"stop       {state.stopped}"] if state.stopped else lines
-
-
-def _require_suffix(out: Path) -> None:
-    if out.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"expected --out to end in {', '.join(_SUFFIXES)}, got {out.name}")
-
-
-def _write(points: Sequence[dict[str, Any]], out: Path, *, force: bool) -> None:
-    degrees = [point["angle_deg"] for point in points]
-    with written_whole(out, force=force) as part:
-        if out.suffix.lower() == ".npy":
-            with part.open("wb") as file:
-                np.save(file, np.round(np.asarray(degrees, dtype=np.float64), 12))
-        elif out.suffix.lower() == ".csv":
-            with part.open("w", encoding="utf-8", newline="") as text:
-                table = csv.writer(text, lineterminator="\n")
-                table.writerow(["angle_deg", "score"])
-                table.writerows((point["angle_deg"], point["score"]) for point in points)
-        else:
-            part.write_text(json_module.dumps(list(points), indent=1), encoding="utf-8")
