@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json as json_module
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from ctuq import acquisition
@@ -20,25 +16,27 @@ from ctuq.criteria import score_unit
 from ctuq.errors import InputError
 from ctuq.jobs import resolve_device
 from ctuq.options import (
-    AnglesPath,
+    Candidates,
     ConfigFile,
+    Criterion,
     CriterionName,
-    DarksPath,
-    DataPath,
     Debug,
     Device,
     DeviceOption,
-    Entry,
-    FlatsPath,
     Force,
     Json,
     Overrides,
+    Region,
+    Seed,
 )
 from ctuq.outcome import outcome
 from ctuq.plan_jobs import read_candidates
+from ctuq.rays import shown_degrees
 from ctuq.source_choice import SourceChoice
+from ctuq.source_options import with_source_options
+from ctuq.suggestion_file import require_known_format, write_suggestions
 from ctuq.survivable_scan import read_survivable_scan
-from ctuq.whole_file import require_writable, written_whole
+from ctuq.whole_file import require_writable
 
 app = typer.Typer(
     name="acquire",
@@ -46,28 +44,21 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 StateFolder = Annotated[Path, typer.Argument(metavar="STATE", help="Folder of the acquisition.")]
-_SUFFIXES = (".npy", ".csv", ".json")
 
 
 @app.command(epilog="Example: ctuq acquire start run7 pilot.h5 --candidates 180 --set grid.size=128")
-def start(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def start(  # noqa: PLR0913  one argument an option
+    *,
     state: StateFolder,
     pilot: Annotated[Path, typer.Argument(metavar="PILOT", help="Scan (HDF5, TOML) of the views measured so far.")],
-    candidates: Annotated[
-        str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
-    ] = "180",
-    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
-    roi: Annotated[
-        str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
-    ] = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    candidates: Candidates = "180",
+    criterion: Criterion = CriterionName.EIG,
+    roi: Region = None,
+    choice: SourceChoice,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same suggestions.")] = 0,
+    seed: Seed = 0,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -75,7 +66,6 @@ def start(  # noqa: PLR0913, PLR0917  one argument an option
     """Begin with the views of a pilot scan (angles in degrees); nothing is computed yet."""
     with outcome(as_json=json, debug=debug) as events:
         settings = load_config(config, overrides=overrides or [])
-        choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
         begun = acquisition.start(
             AcquisitionFolder(state),
             read_survivable_scan(pilot, row=settings.scan.row, choice=choice),
@@ -113,14 +103,14 @@ def next_views(
     """Say which view angles (degrees) to measure now; those that are open are said again until they are told."""
     with outcome(as_json=json, debug=debug) as events:
         if out is not None:
-            _require_suffix(out)
+            require_known_format(out)
             require_writable(out, force=force)
         folder = AcquisitionFolder(state)
         found = acquisition.suggest(
             folder, n_views, more=more, device=resolve_device(device.value), on_step=events.step
         )
         if out is not None:
-            _write(found.points, out, force=force)
+            write_suggestions(found.points, out, force=force)
             events.written.append(out)
         events.written.append(write_acquisition_page(folder))
         settings = folder.read()[0]
@@ -135,7 +125,9 @@ def next_views(
 
 
 @app.command(epilog="Example: ctuq acquire tell run7 views.h5 --failed 33.5")
-def tell(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def tell(
+    *,
     state: StateFolder,
     measured: Annotated[
         Path | None,
@@ -150,11 +142,7 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
     variances: Annotated[
         bool, typer.Option("--variances", help="In a table, as many variances follow the line integrals.")
     ] = False,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    choice: SourceChoice,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -162,7 +150,6 @@ def tell(  # noqa: PLR0913, PLR0917  one argument an option
     with outcome(as_json=json, debug=debug) as events:
         if measured is None and not failed:
             raise InputError("expected a file of measured views or --failed DEGREES, got neither")
-        choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
         if variances and measured is None:
             raise InputError("expected --variances with a table of views, got none: name it, or leave --variances out")
         folder = AcquisitionFolder(state)
@@ -185,10 +172,10 @@ def _status_record(state: AcquisitionState, event: str) -> dict[str, object]:
     planner = state.planner
     return {
         "event": event,
-        "measured_deg": [_degrees(view.angle_rad) for view in planner.measured],
-        "unplanned_deg": [_degrees(view.angle_rad) for view in planner.measured if view.origin == "unplanned"],
-        "open_deg": [_degrees(suggestion.angle_rad) for suggestion in planner.open],
-        "failed_deg": [_degrees(s.angle_rad) for s in planner.suggestions if s.failures],
+        "measured_deg": [shown_degrees(view.angle_rad) for view in planner.measured],
+        "unplanned_deg": [shown_degrees(view.angle_rad) for view in planner.measured if view.origin == "unplanned"],
+        "open_deg": [shown_degrees(suggestion.angle_rad) for suggestion in planner.open],
+        "failed_deg": [shown_degrees(s.angle_rad) for s in planner.suggestions if s.failures],
         "curve": [vars(point) for point in state.curve],
         "stopped": state.stopped,
     }
@@ -205,27 +192,3 @@ def _status_lines(state: AcquisitionState) -> list[str]:
         promised = "" if point.promised is None else f" ({point.promised:.4g} was promised)"
         lines.append(f"deviation  {point.region_std:.4g} 1/mm with {point.n_views} views{promised}")
     return [*lines, f"stop       {state.stopped}"] if state.stopped else lines
-
-
-def _degrees(angle_rad: float) -> float:
-    return round(float(np.degrees(angle_rad)), 6)
-
-
-def _require_suffix(out: Path) -> None:
-    if out.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"expected --out to end in {', '.join(_SUFFIXES)}, got {out.name}")
-
-
-def _write(points: Sequence[dict[str, Any]], out: Path, *, force: bool) -> None:
-    degrees = [point["angle_deg"] for point in points]
-    with written_whole(out, force=force) as part:
-        if out.suffix.lower() == ".npy":
-            with part.open("wb") as file:
-                np.save(file, np.round(np.asarray(degrees, dtype=np.float64), 12))
-        elif out.suffix.lower() == ".csv":
-            with part.open("w", encoding="utf-8", newline="") as text:
-                table = csv.writer(text, lineterminator="\n")
-                table.writerow(["angle_deg", "score"])
-                table.writerows((point["angle_deg"], point["score"]) for point in points)
-        else:
-            part.write_text(json_module.dumps(list(points), indent=1), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, Acqui
 from ctuq.criteria import CRITERIA, score_unit, unit_in_words
 from ctuq.library_versions import library_versions
 from ctuq.page import chart_page
-from ctuq.whole_file import written_whole
+from ctuq.rays import shown_degrees
+from ctuq.whole_file import write_text_whole
 
 _ORIGINS = {"pilot": "measured before", "suggested": "measured as suggested", "unplanned": "measured, not suggested"}
 
@@ -43,12 +43,9 @@ def write_acquisition_page(folder: AcquisitionFolder) -> Path:
     Raises:
         InputError: no acquisition here.
     """
-    path = folder.path / "acquisition.html"
     with folder.locked():
         page = render_acquisition(folder.path, *folder.read())
-        with written_whole(path, force=True) as part:
-            part.write_text(page, encoding="utf-8")
-    return path
+        return write_text_whole(page, folder.path / "acquisition.html")
 
 
 def render_acquisition(folder: Path, settings: AcquisitionSettings, state: AcquisitionState) -> str:
@@ -63,7 +60,7 @@ def render_acquisition(folder: Path, settings: AcquisitionSettings, state: Acqui
             "name": settings.name,
             "commands": {verb: _typed(verb, folder) for verb in ("next", "tell")},
             "when": datetime.now(UTC),
-            "open": [_degrees(suggestion.angle_rad) for suggestion in state.planner.open],
+            "open": [shown_degrees(suggestion.angle_rad) for suggestion in state.planner.open],
             "n_measured": len(state.planner.measured),
             "n_candidates": len(state.planner.candidate_ids),
             "first": state.curve[0] if state.curve else None,
@@ -88,9 +85,9 @@ def views_of(state: AcquisitionState) -> list[View]:
     measured = {view.id for view in planner.measured}
     failed = [s for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
     return [
-        *(View(_degrees(one.angle_rad), "to measure now", one.score) for one in planner.open),
-        *(View(_degrees(one.angle_rad), _ORIGINS[one.origin], scores.get(one.id)) for one in planner.measured),
-        *(View(_degrees(one.angle_rad), f"failed ({one.failures} times)", one.score) for one in failed),
+        *(View(shown_degrees(one.angle_rad), "to measure now", one.score) for one in planner.open),
+        *(View(shown_degrees(one.angle_rad), _ORIGINS[one.origin], scores.get(one.id)) for one in planner.measured),
+        *(View(shown_degrees(one.angle_rad), f"failed ({one.failures} times)", one.score) for one in failed),
     ]
 
 
@@ -102,10 +99,10 @@ def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) 
     failed = [s.angle_rad for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
     return {
         "unit": unit,
-        "measured": [_degrees(view.angle_rad) for view in planner.measured],
-        "failed": [_degrees(angle) for angle in failed],
+        "measured": [shown_degrees(view.angle_rad) for view in planner.measured],
+        "failed": [shown_degrees(angle) for angle in failed],
         "chosen": {
-            "degrees": [_degrees(suggestion.angle_rad) for suggestion in planner.open],
+            "degrees": [shown_degrees(suggestion.angle_rad) for suggestion in planner.open],
             "score": [suggestion.score for suggestion in planner.open],
         },
         "promised": sorted((int(n_views), std) for n_views, std in (state.promised or {}).items()),
@@ -116,7 +113,3 @@ def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) 
 def _typed(verb: str, folder: Path) -> str:
     """The command, quoted for a shell, beside the folder."""
     return shlex.join(["ctuq", "acquire", verb, folder.resolve().name, *(["VIEWS"] if verb == "tell" else [])])
-
-
-def _degrees(angle_rad: float) -> float:
-    return round(math.degrees(angle_rad), 6)

@@ -22,7 +22,7 @@ from typing import Any
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.rays import degrees_of, geometry_attributes, geometry_from
-from ctuq.whole_file import written_whole
+from ctuq.whole_file import write_text_whole
 from design import PlannerState
 from operators import Geometry, ImageGrid
 
@@ -158,7 +158,7 @@ class AcquisitionFolder:
         self.write(state)
 
     def write(self, state: AcquisitionState) -> None:
-        """Replace the state."""
+        """Put this state in the place of the last one, whole or not at all."""
         record = {
             "planner": state.planner.as_json(),
             "curve": [asdict(point) for point in state.curve],
@@ -185,8 +185,7 @@ class AcquisitionFolder:
             ) from error
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
-        with written_whole(self.path / name, force=True) as part:
-            part.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
+        write_text_whole(json.dumps(record, ensure_ascii=False), self.path / name)
 
     def _read(self, name: str) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ class AnglePlan:
 
     @property
     def scan_name(self) -> str:
-        """Of what."""
+        """Name of the scan that is planned for."""
         return self.provenance.scan_name
 
     @property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,13 +18,12 @@ from ctuq.batch_executors import Workers, dask_workers, local_workers, slurm_wor
 from ctuq.batch_folder import BatchFolder
 from ctuq.batch_job import Job, Slice, SliceResult
 from ctuq.batch_manifest import Manifest
-from ctuq.batch_needs import Needs, needs
+from ctuq.batch_needs import Needs, n_processors, needs
 from ctuq.batch_planning import Wishes, enrol, look_at
 from ctuq.batch_scheduler import Limits, Scheduler
 from ctuq.batch_work import reconstruct_slices
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.preparation import available_memory
 from ctuq.run_lock import RunLock, remove_dead
 from ctuq.worker_process import Answer, Call, in_child
 
@@ -197,7 +194,7 @@ def _planned(
         manifest,
         run,
         choice=wishes.choice,
-        n_workers=_n_processors(),
+        n_workers=n_processors(),
         again=again,
         perform=perform,
         on_step=events.step,
@@ -216,13 +213,13 @@ def _work_through(
     request: BatchRequest, files: Sequence[Path], folder: BatchFolder, run: RunLock, work: Work, perform: Perform
 ) -> None:
     todo, largest = _planned(request, files, folder.manifest, run, folder.events, perform)
-    n_workers = request.workers or _as_many_as_fit(largest, max(len(todo), 1))
+    n_workers = request.workers or largest.workers_that_fit(max(len(todo), 1))
     # How many workers a Dask cluster has, nobody can say before it works.
     known = (0.0, 1) if request.dask else (largest.seconds, min(n_workers, max(len(todo), 1)))
     folder.begin(*known)
     if not todo:
         return
-    _require_room(request.out, sum(map(len, todo)), largest)
+    largest.require_room(request.out, sum(map(len, todo)))
     config = request.wishes.config.as_json()
     Scheduler(
         folder.manifest,
@@ -242,7 +239,7 @@ def _work_through(
         limits=Limits(
             slice_s=request.time_limit_s,
             jobs=request.limit,
-            no_room=lambda: _no_room(request.out, n_workers, largest),
+            no_room=lambda: largest.lack_of_room(request.out, n_workers),
         ),
         on_settled=folder.settled,
     ).run()
@@ -256,28 +253,3 @@ def _connect(request: BatchRequest, n_workers: int, largest: Needs) -> AbstractC
         logs = request.out.resolve() / "slurm"
         return slurm_workers(request.slurm, n_workers, threads=request.threads or 1, logs=logs, time_limit_s=limit)
     return local_workers(n_workers, threads=request.threads or max(1, torch.get_num_threads() // n_workers))
-
-
-def _n_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _as_many_as_fit(largest: Needs, n_jobs: int) -> int:
-    fitting = available_memory() // max(largest.memory_bytes, 1)
-    return max(1, min(_n_processors(), fitting, n_jobs))
-
-
-def _require_room(out: Path, n_slices: int, largest: Needs) -> None:
-    needed, free = n_slices * largest.disk_bytes, shutil.disk_usage(out).free
-    if needed > free:
-        raise InputError(
-            f"expected up to {needed / 1e9:.3g} GB for {n_slices} results in {out}, but {free / 1e9:.3g} GB are free: "
-            "make room, choose another --out, keep fewer samples (posterior.kept_samples), or do a part with --limit"
-        )
-
-
-def _no_room(out: Path, n_workers: int, largest: Needs) -> str:
-    needed, free = (n_workers + 1) * largest.disk_bytes, shutil.disk_usage(out).free
-    if needed <= free:
-        return ""
-    return f"the disk of {out} is all but full ({free / 1e6:.0f} MB): make room, then the same command goes on"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,36 +16,24 @@ from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.options import (
-    AnglesPath,
-    ConfigFile,
-    DarksPath,
-    DataPath,
-    Debug,
-    Entry,
-    FlatsPath,
-    Json,
-    Overrides,
-    parse_rows,
-)
+from ctuq.options import ConfigFile, Debug, Json, Overrides, Seed, parse_rows
 from ctuq.outcome import FAILED, INTERRUPTED, outcome
 from ctuq.source_choice import SourceChoice
+from ctuq.source_options import with_source_options
 
 _SHOWN = 20  # failures in the closing words; the page has all
 
 
-def batch(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def batch(  # noqa: PLR0913  one argument an option
+    *,
     scans: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans (HDF5), or folders of them.")],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder of results, index.html and manifest.sqlite; go on in it later.")
     ],
     config: ConfigFile = None,
     overrides: Overrides = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    choice: SourceChoice,
     rows: Annotated[
         str | None, typer.Option(metavar="A:B", help="Detector rows from A, below B.", show_default="all")
     ] = None,
@@ -82,7 +71,7 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Work in Slurm jobs with this option of sbatch. Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same results.")] = 0,
+    seed: Seed = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -98,7 +87,7 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
             wishes=Wishes(
                 config=settings,
                 seed=seed,
-                choice=SourceChoice(entry=entry, data=data, angles=_absolute(angles), flats=flats, darks=darks),
+                choice=replace(choice, angles=_absolute(choice.angles)),
                 rows=parse_rows(rows),
                 row_block=row_block,
                 shard=_parse_shard(shard),

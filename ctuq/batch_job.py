@@ -46,7 +46,7 @@ class Slice:
 
     @property
     def label(self) -> str:
-        """What to call it."""
+        """Its name in messages and tables: that of the scan, and of several rows which one."""
         return self.scan if self.n_rows == 1 else f"{self.scan} row {self.row}"
 
     def outputs(self, folder: Path) -> tuple[Path, ...]:

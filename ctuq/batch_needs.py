@@ -1,9 +1,12 @@
-"""What the slices of a batch take of memory and disk, from shapes alone."""
+"""What the slices of a batch take of memory and disk, from shapes alone, and whether this machine has it."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +14,7 @@ import torch
 from ctuq.archive import Entry
 from ctuq.batch_planning import Wishes
 from ctuq.errors import InputError
-from ctuq.preparation import estimate
+from ctuq.preparation import available_memory, estimate
 from ctuq.scan import Scan
 from operators import ImageGrid, ParallelBeam
 
@@ -31,6 +34,37 @@ class Needs:
     disk_bytes: int
     rows: int
     seconds: float
+
+    def workers_that_fit(self, n_jobs: int) -> int:
+        """As many as processors and memory allow, at least one, and no more than there are jobs."""
+        fitting = available_memory() // max(self.memory_bytes, 1)
+        return max(1, min(n_processors(), fitting, n_jobs))
+
+    def require_room(self, out: Path, n_slices: int) -> None:
+        """Say now whether the results of so many slices find room on a disk.
+
+        Raises:
+            InputError: they may not.
+        """
+        needed, free = n_slices * self.disk_bytes, shutil.disk_usage(out).free
+        if needed > free:
+            raise InputError(
+                f"expected up to {needed / 1e9:.3g} GB for {n_slices} results in {out}, but {free / 1e9:.3g} GB are "
+                "free: make room, choose another --out, keep fewer samples (posterior.kept_samples), or do a part with "
+                "--limit"
+            )
+
+    def lack_of_room(self, out: Path, n_workers: int) -> str:
+        """What to tell when the next result of every worker might not find room on a disk; empty where it does."""
+        needed, free = (n_workers + 1) * self.disk_bytes, shutil.disk_usage(out).free
+        if needed <= free:
+            return ""
+        return f"the disk of {out} is all but full ({free / 1e6:.0f} MB): make room, then the same command goes on"
+
+
+def n_processors() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def needs(entries: Iterable[Entry], wishes: Wishes) -> Needs:

@@ -36,12 +36,12 @@ class BrokenColumns:
 
     @property
     def any(self) -> Mask:
-        """(col,) bool."""
+        """(col,) bool: whether a column is broken, in whatever way."""
         return self.dead | self.hot | self.stuck
 
     @property
     def by_kind(self) -> dict[str, Mask]:
-        """The same by name."""
+        """The three masks, (col,) bool each, by name."""
         return {"dead": self.dead, "hot": self.hot, "stuck": self.stuck}
 
 

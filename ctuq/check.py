@@ -45,7 +45,7 @@ class Findings:
 
     @property
     def lines(self) -> list[str]:
-        """For people."""
+        """All of it as lines for a terminal."""
         width = max(map(len, self.facts), default=0)
         found = [f"  {name:<{width}}  {value}" for name, value in self.facts.items()]
         found += [f"  {'note':<{width}}  {note}" for note in self.notes]

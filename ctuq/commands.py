@@ -13,20 +13,19 @@ from ctuq.doctor import diagnose
 from ctuq.errors import InputError
 from ctuq.jobs import demo_to_files
 from ctuq.options import (
-    AnglesPath,
+    Candidates,
     ConfigFile,
+    Criterion,
     CriterionName,
-    DarksPath,
-    DataPath,
     Debug,
     Device,
     DeviceOption,
-    Entry,
-    FlatsPath,
     Force,
     Json,
     Overrides,
+    Region,
     ScanFile,
+    Seed,
 )
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
@@ -36,6 +35,7 @@ from ctuq.replay_jobs import ReplayRequest, replay_to_files
 from ctuq.result_file import read_result
 from ctuq.simulate_command import simulate
 from ctuq.source_choice import SourceChoice
+from ctuq.source_options import with_source_options
 from ctuq.whole_file import require_writable
 
 app = typer.Typer(
@@ -84,20 +84,17 @@ def demo(
 
 
 @app.command(epilog="Example: ctuq check scan.h5 --set grid.size=128")
-def check(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def check(
+    *,
     scan: ScanFile,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    choice: SourceChoice,
     config: ConfigFile = None,
     overrides: Overrides = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Read a scan's headers: layout, geometry (mm, degrees), memory and time it would take, every problem at once."""
-    choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
     with outcome(as_json=json, debug=debug) as events:
         found = check_scan(scan, choice=choice, config=config, overrides=overrides or [])
         record = {"event": "checked", "facts": found.facts, "notes": found.notes, "problems": found.problems}
@@ -107,18 +104,16 @@ def check(  # noqa: PLR0913, PLR0917  one argument an option
 
 
 @app.command(epilog="Example: ctuq plan scan.h5 --candidates 180 -n 10 --out angles.npy --set grid.size=128")
-def plan(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def plan(  # noqa: PLR0913  one argument an option
+    *,
     source: Annotated[
         Path, typer.Argument(metavar="R.h5|SCAN", help="Scan, reconstructed first; or a result, with its few draws.")
     ],
     n_angles: Annotated[int, typer.Option("-n", "--n-angles", min=1, help="Views to choose.")],
-    candidates: Annotated[
-        str, typer.Option(metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees.")
-    ] = "180",
-    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
-    roi: Annotated[
-        str | None, typer.Option(metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm.")
-    ] = None,
+    candidates: Candidates = "180",
+    criterion: Criterion = CriterionName.EIG,
+    roi: Region = None,
     out: Annotated[
         list[Path] | None,
         typer.Option(
@@ -126,14 +121,10 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
             help="Angles in degrees: .npy, .csv, .json or .h5; a .png and an .html go beside. Repeatable.",
         ),
     ] = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    choice: SourceChoice,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same plan.")] = 0,
+    seed: Seed = 0,
     keep_reconstruction: Annotated[
         Path | None, typer.Option(metavar="R.h5", help="Keep the reconstruction of a scan, which takes the time.")
     ] = None,
@@ -145,7 +136,7 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
     """Say which view angles (degrees) to measure next, and how far the deviation (1/mm) would fall."""
     request = PlanRequest(
         source=source,
-        choice=SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks),
+        choice=choice,
         candidates=candidates,
         n_angles=n_angles,
         criterion=criterion.value,
@@ -163,7 +154,9 @@ def plan(  # noqa: PLR0913, PLR0917  one argument an option
 
 
 @app.command(epilog="Example: ctuq replay scan.h5 --out replay.h5 --start 5 -n 20 --set grid.size=64")
-def replay(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def replay(  # noqa: PLR0913  one argument an option
+    *,
     scan: ScanFile,
     out: Annotated[Path, typer.Option(metavar="R.h5", help="Curves (NeXus); the page goes beside it as .html.")],
     start: Annotated[int, typer.Option(min=1, help="Equidistant views that planning starts from.")] = 5,
@@ -171,19 +164,15 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
     every: Annotated[int, typer.Option(min=1, help="Views between two reconstructions.")] = 5,
     against: Annotated[str, typer.Option(metavar="NAMES", help="Other orders, with commas.")] = ",".join(STRATEGIES),
     random_seeds: Annotated[int, typer.Option(min=1, help="Orders at random.")] = 3,
-    criterion: Annotated[CriterionName, typer.Option(help="What a view is worth.")] = CriterionName.EIG,
+    criterion: Criterion = CriterionName.EIG,
     reference: Annotated[
         Path | None,
         typer.Option(metavar="IMAGE.npy", help="In 1/mm on the same grid.", show_default="FBP of all views"),
     ] = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
+    choice: SourceChoice,
     config: ConfigFile = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
     force: Force = False,
     json: Json = False,
@@ -204,7 +193,7 @@ def replay(  # noqa: PLR0913, PLR0917  one argument an option
         )
         request = ReplayRequest(
             scan=scan,
-            choice=SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks),
+            choice=choice,
             out=out,
             settings=settings,
             reference=reference,

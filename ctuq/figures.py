@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
+from ctuq.whole_file import written_whole
 from operators import ImageGrid
 
 IMAGE_COLOURS = "gray"
@@ -17,6 +20,8 @@ IMAGE_COLOURS = "gray"
 
 DEVIATION_COLOURS = "inferno"
 """Perceptually uniform, and not to be mistaken for the image."""
+
+_DOTS_PER_INCH = 150
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,20 @@ class Inks:
 
 
 ON_WHITE = Inks(text="#1b1f24", rule="#b8bec6", first="#0b5cad", second="#b4530a")
+
+
+def write_png(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whatever its name ends in, in place of an older file.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: its folder is missing or read-only.
+    """
+    with written_whole(path, force=True) as part:
+        figure.savefig(part, format="png", dpi=_DOTS_PER_INCH)
+    return path
 
 
 def image_limits(image: NDArray[Any]) -> tuple[float, float]:

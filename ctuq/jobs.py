@@ -15,7 +15,7 @@ from ctuq.scan import Scan
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
 from ctuq.typed_command import typed_command
-from ctuq.whole_file import require_writable
+from ctuq.whole_file import require_outputs
 
 DEMO_OVERRIDES = ("grid.size=128", "scan.angle_step=3")
 """Settings of `ctuq demo` that differ from the defaults."""
@@ -63,7 +63,7 @@ def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
     Raises:
         InputError: the request is wrong; found before anything is computed wherever that is possible.
     """
-    require_outputs(request)
+    require_outputs(request.outputs, source=request.scan, force=request.force)
     resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     scan = read_survivable_scan(request.scan, row=config.scan.row, choice=request.choice)
@@ -141,23 +141,6 @@ def repeating_command(
         ],
         device=device,
     )
-
-
-def require_outputs(request: Request) -> None:
-    """Say now whether the files could be written.
-
-    Raises:
-        InputError: names that clash, files that exist and `force` is not given, or a folder that cannot be written to.
-    """
-    if len(set(request.outputs)) < len(request.outputs):
-        raise InputError(
-            f"expected --out to name the result file, but {request.out.name} would also be the picture or the report; "
-            f"try {request.out.with_suffix('.h5').name}"
-        )
-    if request.scan.exists() and request.out.exists() and request.scan.samefile(request.out):
-        raise InputError(f"expected --out to differ from the scan, got {request.out} for both; try another name")
-    for path in request.outputs:
-        require_writable(path, force=request.force)
 
 
 def _write(found: Reconstruction, request: Request, events: Events) -> None:

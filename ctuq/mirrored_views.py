@@ -31,7 +31,6 @@ class PairedAxis(NamedTuple):
 
     cor_index: float
     standard_error: float
-    n_pairs: int
 
 
 def half_turn_pairs(angles_rad: Sequence[float]) -> list[Pair]:
@@ -71,7 +70,7 @@ def paired_axis(rows: Array, pairs: Sequence[Pair]) -> PairedAxis:
     centres, errors = np.array([centre for centre, _ in found]), np.array([error for _, error in found])
     # The median of n Gaussians is off by 1.25 deviations over the root of n.
     scatter = 1.25 * 1.4826 * float(np.median(np.abs(centres - np.median(centres)))) / math.sqrt(len(found))
-    return PairedAxis(float(np.median(centres)), max(scatter, float(errors.min())), len(found))
+    return PairedAxis(float(np.median(centres)), max(scatter, float(errors.min())))
 
 
 def _registered(rows: Array, pair: Pair) -> tuple[float, float]:

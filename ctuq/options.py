@@ -30,24 +30,23 @@ class CriterionName(StrEnum):
 ScanFile = Annotated[
     Path, typer.Argument(metavar="SCAN", help="HDF5 (NXtomo, Data Exchange, ctuq's own) or the .toml of a TIFF stack.")
 ]
-Entry = Annotated[str | None, typer.Option("--entry", metavar="NAME", help="One of several scans in the file.")]
-DataPath = Annotated[
-    str | None,
-    typer.Option(
-        "--data", metavar="PATH", help="Projections (theta, y, x): path inside the file; of a TIFF stack, its files."
-    ),
-]
-AnglesPath = Annotated[
-    str | None,
-    typer.Option("--angles", metavar="PATH", help="Path inside the file, or a .txt, .csv or .npy file of degrees."),
-]
-FlatsPath = Annotated[str | None, typer.Option("--flats", metavar="PATH", help="Frames of the open beam, likewise.")]
-DarksPath = Annotated[str | None, typer.Option("--darks", metavar="PATH", help="Frames without beam, likewise.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="C.yaml", help="Settings; see configs/.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, such as grid.size=128. Repeatable."),
 ]
+Candidates = Annotated[
+    str,
+    typer.Option(
+        "--candidates", metavar="N|FILE", help="Views to choose from: so many over 180° (fan: 360°), or degrees."
+    ),
+]
+Criterion = Annotated[CriterionName, typer.Option("--criterion", help="What a view is worth.")]
+Region = Annotated[
+    str | None,
+    typer.Option("--roi", metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; cuda is refused so far.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]

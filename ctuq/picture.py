@@ -15,31 +15,15 @@ from ctuq.figures import (
     draw_colour_bar,
     draw_map,
     image_limits,
+    write_png,
 )
 from ctuq.reconstruction import Reconstruction
 from ctuq.verdict import judge
-from ctuq.whole_file import written_whole
-
-DOTS_PER_INCH = 150
 
 
 def write_picture(reconstruction: Reconstruction, path: Path) -> Path:
-    """Write a PNG of image and deviation, in place of an older one.
-
-    Args:
-        reconstruction: what to show.
-        path: the file; PNG whatever it ends in.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: its folder is missing or read-only.
-    """
-    figure = draw_picture(reconstruction)
-    with written_whole(path, force=True) as part:
-        figure.savefig(part, format="png", dpi=DOTS_PER_INCH)
-    return path
+    """Write image and deviation; see `write_png`."""
+    return write_png(draw_picture(reconstruction), path)
 
 
 def draw_picture(reconstruction: Reconstruction) -> Figure:

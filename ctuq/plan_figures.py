@@ -15,26 +15,17 @@ from numpy.typing import NDArray
 
 from ctuq.angle_plan import AnglePlan
 from ctuq.criteria import unit_in_words
-from ctuq.figures import ON_WHITE, Inks, ink_axes
+from ctuq.figures import ON_WHITE, Inks, ink_axes, write_png
 from ctuq.rays import degrees_of
-from ctuq.whole_file import written_whole
 
-DOTS_PER_INCH = 150
 _INNER = 0.38  # where spokes of measured views end, as a share of the radius
 _NUMBERED = 24  # more numbers than these would cover each other
 _DISC = 170.0  # has room for a number
 
 
 def write_plan_picture(plan: AnglePlan, path: Path) -> Path:
-    """Write a PNG of a plan, in place of an older one.
-
-    Raises:
-        InputError: its folder is missing or read-only.
-    """
-    figure = draw_plan(plan)
-    with written_whole(path, force=True) as part:
-        figure.savefig(part, format="png", dpi=DOTS_PER_INCH)
-    return path
+    """Write the picture of a plan; see `write_png`."""
+    return write_png(draw_plan(plan), path)
 
 
 def draw_plan(plan: AnglePlan) -> Figure:

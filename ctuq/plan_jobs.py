@@ -25,7 +25,7 @@ from ctuq.result_file import read_result
 from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
 from ctuq.typed_command import typed_command
-from ctuq.whole_file import require_writable
+from ctuq.whole_file import require_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,14 @@ class PlanRequest:
         return self.out[0].with_suffix(".png") if self.out else None
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
-        """Every file that will be written."""
-        return (*self.out, *(path for path in (self.picture, self.page, self.keep) if path is not None))
-
-    @property
     def page(self) -> Path | None:
         """The HTML page beside the first file."""
         return self.out[0].with_suffix(".html") if self.out else None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """Every file that will be written."""
+        return (*self.out, *(path for path in (self.picture, self.page, self.keep) if path is not None))
 
     @property
     def command(self) -> str:
@@ -107,7 +107,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     """
     for path in request.out:
         writer(path)
-    _require_outputs(request)
+    require_outputs(request.outputs, source=request.source, force=request.force)
     resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.criterion, config.design)
@@ -127,14 +127,6 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     _write(found, request, events)
     events.said([*plan_lines(found), *(f"  wrote     {path}" for path in events.written)], _record(found, events))
     return found
-
-
-def _require_outputs(request: PlanRequest) -> None:
-    if len({*request.outputs, request.source}) <= len(request.outputs):
-        names = ", ".join(path.name for path in request.outputs)
-        raise InputError(f"expected files that differ from each other and from the scan, got {names}: try other names")
-    for path in request.outputs:
-        require_writable(path, force=request.force)
 
 
 def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -12,7 +12,7 @@ from ctuq.criteria import CRITERIA, unit_in_words
 from ctuq.page import chart_page
 from ctuq.page_numbers import finite
 from ctuq.rays import degrees_of
-from ctuq.whole_file import written_whole
+from ctuq.whole_file import write_text_whole
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,7 @@ def write_plan_page(plan: AnglePlan, path: Path) -> Path:
     Raises:
         InputError: its folder is missing or read-only.
     """
-    with written_whole(path, force=True) as part:
-        part.write_text(render_plan(plan), encoding="utf-8")
-    return path
+    return write_text_whole(render_plan(plan), path)
 
 
 def render_plan(plan: AnglePlan) -> str:
@@ -68,7 +66,7 @@ def render_plan(plan: AnglePlan) -> str:
 
 
 def planned_views(plan: AnglePlan) -> list[PlannedView]:
-    """The most telling first."""
+    """The lines of the table, the most telling view first."""
     columns = (
         range(1, len(plan.angles_rad) + 1),
         degrees_of(plan.angles_rad).tolist(),

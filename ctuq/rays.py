@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,3 +90,8 @@ def degrees_of(angles_rad: AngleInput) -> NDArray[np.float64]:
     """Angles for a file: those that came in as degrees go out as the same degrees, not 1e-14 beside them."""
     degrees: NDArray[np.float64] = np.degrees(np.asarray(angles_rad, dtype=np.float64))
     return np.round(degrees, 12)
+
+
+def shown_degrees(angle_rad: float) -> float:
+    """An angle for people and their scripts, to a millionth of a degree."""
+    return round(math.degrees(angle_rad), 6)

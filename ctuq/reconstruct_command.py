@@ -7,28 +7,16 @@ import typer
 
 from ctuq.errors import InputError
 from ctuq.jobs import Request, reconstruct_to_files, repeating_command
-from ctuq.options import (
-    AnglesPath,
-    ConfigFile,
-    DarksPath,
-    DataPath,
-    Debug,
-    Device,
-    DeviceOption,
-    Entry,
-    FlatsPath,
-    Force,
-    Json,
-    Overrides,
-    ScanFile,
-    parse_rows,
-)
+from ctuq.options import ConfigFile, Debug, Device, DeviceOption, Force, Json, Overrides, ScanFile, Seed, parse_rows
 from ctuq.outcome import FAILED, outcome
 from ctuq.source_choice import SourceChoice
+from ctuq.source_options import with_source_options
 from ctuq.volume_jobs import reconstruct_rows_to_files
 
 
-def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
+@with_source_options
+def reconstruct(  # noqa: PLR0913  one argument an option
+    *,
     scan: ScanFile,
     out: Annotated[
         Path, typer.Option(metavar="R.h5", help="Result file (NeXus, 1/mm and mm); .png and .html go beside it.")
@@ -40,12 +28,8 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
         str | None,
         typer.Option(metavar="A:B", help="Detector rows from A, below B, as one volume; the rows go to R.parts/."),
     ] = None,
-    entry: Entry = None,
-    data: DataPath = None,
-    angles: AnglesPath = None,
-    flats: FlatsPath = None,
-    darks: DarksPath = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    choice: SourceChoice,
+    seed: Seed = 0,
     device: DeviceOption = Device.AUTO,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write the result file only.")] = False,
     force: Force = False,
@@ -54,7 +38,6 @@ def reconstruct(  # noqa: PLR0913, PLR0917  one argument an option
 ) -> None:
     """Reconstruct one slice, or several, with error bars in 1/mm, and say whether to believe them."""
     chosen = tuple(overrides or ())
-    choice = SourceChoice(entry=entry, data=data, angles=angles, flats=flats, darks=darks)
     command = repeating_command(
         scan, choice=choice, config=config, overrides=chosen, row=row, seed=seed, device=device.value
     )

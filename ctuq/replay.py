@@ -27,7 +27,7 @@ from ctuq.replay_curves import Curve, Point, Replay, ReplaySettings
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep
 from ctuq.view_sequences import at_random, equidistant, golden
-from ctuq.whole_file import written_whole
+from ctuq.whole_file import write_text_whole
 from design import draws_for
 from operators import filtered_back_projection
 
@@ -179,8 +179,7 @@ class Replayer:
         )
 
     def _keep(self, record: Mapping[str, Any], views: Sequence[int], n_more: int) -> None:
-        with written_whole(self._file(views, n_more), force=True) as part:
-            part.write_text(json.dumps(record), encoding="utf-8")
+        write_text_whole(json.dumps(record), self._file(views, n_more))
 
     def _scored(self, found: Reconstruction, n_views: int) -> Point:
         assert self.reference is not None  # noqa: S101  __post_init__ has made one

@@ -104,5 +104,5 @@ class Replay:
 
     @property
     def scan_name(self) -> str:
-        """Of what."""
+        """Name of the scan that was replayed."""
         return self.provenance.scan_name

@@ -21,7 +21,7 @@ from ctuq.replay_page import write_replay_page
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan
 from ctuq.typed_command import typed_command
-from ctuq.whole_file import require_writable
+from ctuq.whole_file import require_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +86,7 @@ def replay_to_files(request: ReplayRequest, events: Events) -> Replay:
         InputError: the request is wrong; found before anything is computed wherever that is possible.
     """
     page = request.out.with_suffix(".html")
-    if page == request.out:
-        raise InputError(f"expected --out to end in .h5, got {request.out.name}")
-    for path in (request.out, page):
-        require_writable(path, force=request.force)
+    require_outputs((request.out, page), source=request.scan, force=request.force)
     device = resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.settings.criterion, config.design)

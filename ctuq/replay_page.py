@@ -13,7 +13,7 @@ from ctuq.page import chart_page
 from ctuq.page_numbers import finite
 from ctuq.rays import degrees_of
 from ctuq.replay_curves import Curve, Replay
-from ctuq.whole_file import written_whole
+from ctuq.whole_file import write_text_whole
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ def write_replay_page(replay: Replay, path: Path) -> Path:
     Raises:
         InputError: its folder is missing or read-only.
     """
-    with written_whole(path, force=True) as part:
-        part.write_text(render_replay(replay), encoding="utf-8")
-    return path
+    return write_text_whole(render_replay(replay), path)
 
 
 def render_replay(replay: Replay) -> str:

@@ -12,7 +12,7 @@ from ctuq.reconstruction import Reconstruction
 from ctuq.report_numbers import BEYOND, least_certain, report_numbers, thinning
 from ctuq.summary import summarise
 from ctuq.verdict import EDGE, RULE, with_error
-from ctuq.whole_file import written_whole
+from ctuq.whole_file import write_text_whole
 
 _SCRIPTS = ("statistics.js", "report_charts.js", "maps.js", "report.js")
 
@@ -61,10 +61,7 @@ def write_report(reconstruction: Reconstruction, path: Path) -> Path:
     Raises:
         InputError: its folder is missing or read-only.
     """
-    page = render_report(reconstruction)
-    with written_whole(path, force=True) as part:
-        part.write_text(page, encoding="utf-8")
-    return path
+    return write_text_whole(render_report(reconstruction), path)
 
 
 def render_report(reconstruction: Reconstruction) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ctuq.options import Debug, Force, Json
+from ctuq.options import Debug, Force, Json, Seed
 from ctuq.outcome import outcome
 from ctuq.simulate_jobs import SimulateRequest, simulate_to_file
 
@@ -57,7 +57,7 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
         int | None, typer.Option(min=0, help="Frames without beam.", show_default="as many as views")
     ] = None,
     dark_level: Annotated[float, typer.Option(min=0, help="Counts of a dark pixel, in every frame.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same scan.")] = 0,
+    seed: Seed = 0,
     force: Force = False,
     json: Json = False,
     debug: Debug = False,

@@ -34,7 +34,7 @@ class ViewAngles:
     origin: str = ""
 
     def of(self, views: NDArray[np.int64]) -> ViewAngles:
-        """Only these."""
+        """Those of the views with these indices, (n,), in their order."""
         return ViewAngles(tuple(self.degrees[i] for i in views), self.origin)
 
 

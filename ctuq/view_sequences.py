@@ -45,7 +45,7 @@ def equidistant(angles_rad: Sequence[float], start: int, n_views: int) -> list[i
 
 
 def golden(angles_rad: Sequence[float], n_views: int) -> list[int]:
-    """Steps of the golden ratio from the first view on, each taken at the nearest view that is left."""
+    """Indices of views, none twice: steps of the golden ratio from the first on, each at the nearest that is left."""
     angles = torch.tensor(list(angles_rad), dtype=torch.float64)
     chosen: list[int] = []
     for number in range(n_views):
@@ -55,7 +55,7 @@ def golden(angles_rad: Sequence[float], n_views: int) -> list[int]:
 
 
 def at_random(angles_rad: Sequence[float], n_views: int, *, generator: torch.Generator) -> list[int]:
-    """Without repeats."""
+    """Indices of so many views, none twice, every order as likely."""
     return torch.randperm(len(angles_rad), generator=generator)[:n_views].tolist()
 
 

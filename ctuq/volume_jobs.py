@@ -14,13 +14,13 @@ from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import require_survivable
-from ctuq.jobs import Request, reconstruct_scan, repeating_command, require_outputs, resolve_device
+from ctuq.jobs import Request, reconstruct_scan, repeating_command, resolve_device
 from ctuq.result_file import read_result
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect, read_scans
 from ctuq.summary import Summary, summarise
 from ctuq.volume_file import VolumeRow, write_volume
-from ctuq.whole_file import require_writable
+from ctuq.whole_file import require_outputs, require_writable
 
 
 def reconstruct_rows_to_files(request: Request, rows: tuple[int, int], events: Events) -> bool:
@@ -40,7 +40,7 @@ def reconstruct_rows_to_files(request: Request, rows: tuple[int, int], events: E
         InputError: the request is wrong.
         Exception: of the first row, where all of them failed.
     """
-    require_outputs(request)
+    require_outputs(request.outputs, source=request.scan, force=request.force)
     resolve_device(request.device)
     config = load_config(request.config, overrides=request.overrides)
     entry = _entry(request, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,26 @@ def require_writable(path: Path, *, force: bool) -> None:
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"expected a folder that can be written to, but {folder} is read-only; try another folder")
+
+
+def require_outputs(paths: Sequence[Path], *, source: Path, force: bool) -> None:
+    """Say now whether all that a command is to write could be written.
+
+    Args:
+        paths: of the files.
+        source: what they are made from, which none of them may replace.
+        force: whether other existing files may be replaced.
+
+    Raises:
+        InputError: two of one name, the source's name, or as `require_writable`.
+    """
+    for path in paths:
+        if paths.count(path) > 1:
+            other = "another name" if path.suffix == ".h5" else path.with_suffix(".h5").name
+            raise InputError(f"expected a name of its own for every file, got {path} for two of them; try {other}")
+        if path.exists() and source.exists() and path.samefile(source):
+            raise InputError(f"expected files that differ from what they are made from, got {path}; try another name")
+        require_writable(path, force=force)
 
 
 @contextmanager
@@ -70,6 +90,20 @@ def written_whole(path: Path, *, force: bool) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         part.unlink(missing_ok=True)  # also after KeyboardInterrupt; after the rename there is nothing to remove
+
+
+def write_text_whole(text: str, path: Path) -> Path:
+    """Write text as UTF-8, in place of an older file.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: as `written_whole`.
+    """
+    with written_whole(path, force=True) as part:
+        part.write_text(text, encoding="utf-8")
+    return path
 
 
 def remove_parts(paths: Iterable[Path]) -> None:

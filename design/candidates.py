@@ -43,12 +43,12 @@ class Candidates:
 
     @functools.cached_property
     def ids(self) -> tuple[str, ...]:
-        """Of every candidate, see `view_id`."""
+        """Names of the candidates, see `view_id`."""
         return tuple(view_id(angle) for angle in self.geometry.angles_rad)
 
     @property
     def angles_rad(self) -> tuple[float, ...]:
-        """Of every candidate."""
+        """View angles, in the order of the candidates."""
         return self.geometry.angles_rad
 
     @property

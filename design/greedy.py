@@ -98,14 +98,9 @@ class GreedySelection:
         deviations = [views.region_std()]
         stopped, enough = None, False
         while len(chosen) < n_views:
-            stopped = _used_up(views)
-            if stopped is None:
-                stopped = self.stopping.reached(n_views=len(taken), region_std=deviations[-1])
-                enough = stopped is not None
             allowed = self.constraints.allowed(views.candidates, taken)
             allowed[list(excluded)] = False
-            if stopped is None and not allowed.any():
-                stopped = f"no candidate of {len(allowed)} is left that the constraints allow"
+            stopped, enough = self._before_scoring(views, allowed, len(taken), deviations[-1])
             if stopped is not None:
                 break
             index, score = scoring.best(views, allowed, self.cost.of(views.candidates, present))
@@ -132,16 +127,21 @@ class GreedySelection:
             views,
         )
 
+    def _before_scoring(
+        self, views: CandidateViews, allowed: Tensor, n_taken: int, region_std: float
+    ) -> tuple[str | None, bool]:
+        """Why no further view is to be chosen, or None; and whether a stopping rule says so."""
+        if views.used_up:
+            left = f"of {views.n_draws:.0f} draws {views.draws_left:.1f} are not used up, too few to choose by"
+            return left, False
+        reached = self.stopping.reached(n_views=n_taken, region_std=region_std)
+        if reached is not None:
+            return reached, True
+        return None if allowed.any() else f"no candidate of {len(allowed)} is left that the constraints allow", False
+
     def _bounded(self, views: CandidateViews) -> bool:
         """Whether no score can rise when another view is measured."""
         return self.lazy and self.criterion.decreasing and views.exact and self.cost.per_radian == 0
-
-
-def _used_up(views: CandidateViews) -> str | None:
-    """Why no view can be chosen by what is left of the draws, or None."""
-    if not views.used_up:
-        return None
-    return f"of {views.n_draws:.0f} draws {views.draws_left:.1f} are not used up, too few to choose by"
 
 
 class _Scoring:

@@ -47,11 +47,11 @@ class Ensemble:
         return images[:, 0, 0]
 
     def state(self) -> State:
-        """A copy of the weights."""
+        """A copy of the weights, (members, *weight) by name."""
         return {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     def load(self, state: State) -> None:
-        """Put weights back."""
+        """Take weights over from a `state`, by copying."""
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(state[name])

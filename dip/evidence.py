@@ -157,14 +157,7 @@ def maximise(
     """
     names = list(start)
     origin = np.log([start[name] for name in names])
-    lowest = [
-        math.log(floors[name]) if floors and name in floors else x - _LOG_RANGE
-        for name, x in zip(names, origin, strict=True)
-    ]
-    highest = [
-        math.log(ceilings[name]) if ceilings and name in ceilings else max(low, x) + _LOG_RANGE
-        for name, low, x in zip(names, lowest, origin, strict=True)
-    ]
+    bounds = [_log_bounds(name, x, floors or {}, ceilings or {}) for name, x in zip(names, origin, strict=True)]
     evaluations = 0
     forbidding: float | None = None
 
@@ -189,11 +182,20 @@ def maximise(
 
     found = scipy.optimize.minimize(
         negative,
-        np.maximum(origin, lowest),
+        np.maximum(origin, [low for low, _ in bounds]),
         jac=True,
         method="L-BFGS-B",
-        bounds=list(zip(lowest, highest, strict=True)),
+        bounds=bounds,
         options={"maxfun": max_evaluations, "ftol": 1e-5},
     )
     variances = dict(zip(names, np.exp(found.x).tolist(), strict=True))
     return Learned(variances, -float(found.fun), evaluations, bool(found.success))
+
+
+def _log_bounds(
+    name: str, origin: float, floors: Mapping[str, float], ceilings: Mapping[str, float]
+) -> tuple[float, float]:
+    """Of the logarithm of a variance that starts at `origin`: its own, or as far away as a search may go."""
+    low = math.log(floors[name]) if name in floors else origin - _LOG_RANGE
+    high = math.log(ceilings[name]) if name in ceilings else max(low, origin) + _LOG_RANGE
+    return low, high

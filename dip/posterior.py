@@ -70,15 +70,15 @@ class Posterior(Protocol):
 
     @property
     def mean(self) -> Tensor:
-        """(row, col)."""
+        """Of every pixel, (row, col), in the unit that the posterior was made in."""
         ...
 
     def sample(self, n: int, *, generator: torch.Generator) -> Samples:
-        """Draw n images."""
+        """Draw n images, (n, row, col)."""
         ...
 
     def variance(self, *, generator: torch.Generator) -> VarianceEstimate:
-        """Variance of every pixel."""
+        """Variance of every pixel, (row, col), in the mean's unit squared."""
         ...
 
     def covariance(self) -> Tensor:

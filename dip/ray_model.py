@@ -20,12 +20,12 @@ class RayModel(Protocol):
 
     @property
     def transform(self) -> RayTransform:
-        """A."""
+        """A, image (row, col) -> (angle, detector)."""
         ...
 
     @property
     def covariance(self) -> RayCovariance:
-        """Of all rays."""
+        """Of all rays, (rays, rays), term by term."""
         ...
 
     @property

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from dip.pathwise import Update, WhitenedRays, relative_norm, updated_by_dual
-from dip.ray_preconditioner import PreconditionedMap, RayPreconditioner
-from operators import GramMap, LinearMap, Noise, largest_eigenvalue
+from dip.pathwise import Update, relative_norm, updated_by_dual
+from dip.preconditioned_update import PreconditionedUpdate
+from dip.ray_preconditioner import PreconditionedMap
+from operators import GramMap, largest_eigenvalue
 
 
-class SampleThenOptimiseUpdate:
+class SampleThenOptimiseUpdate(PreconditionedUpdate):
     """Gradient descent with Nesterov's momentum on ½|Φ u'|² + ½|u' − (u + Φᵀ R⁻¹ε)|², over the latent variables.
 
     This is sample-then-optimise (arXiv 2210.04994) in the form of low variance, with the noise in the regulariser
@@ -25,40 +27,17 @@ class SampleThenOptimiseUpdate:
     with its root: of a real scan at 64 x 64 they were 5,900 without, and 59 with a rank of 256. The momentum is
     k / (k + 3), at most the best for the condition (Nesterov 2018). The residual is that of `updated_by_dual`.
 
-    Args:
-        rays: Φ.
-        tolerance: residual at which all draws of a batch are done.
-        iterations: at most so many, each two passes a draw.
-        rank: of the preconditioner, two passes each, once; 0 for none.
-        generator: of the preconditioner, and of the power iteration for the step size. It is copied, so that this
-            object stays what it is.
-        batch: vectors handed to Φ at a time while the preconditioner is made.
-
-    Raises:
-        ValueError: numbers out of range.
+    The arguments are those of `PreconditionedUpdate`; the generator draws the power iteration for the step size too.
     """
 
-    def __init__(
-        self,
-        rays: WhitenedRays,
-        *,
-        tolerance: float,
-        iterations: int,
-        rank: int,
-        generator: torch.Generator,
-        batch: int = 16,
-    ) -> None:
-        if iterations < 1 or not tolerance > 0:
-            raise ValueError(f"expected iterations >= 1 and tolerance > 0, got {iterations} and {tolerance}")
-        self.rays, self.tolerance = rays, tolerance
-        self._iterations, self._rank, self._batch = iterations, rank, batch
-        self._generator = generator.clone_state()
-        self._preconditioner = RayPreconditioner(
-            GramMap(rays), rank, generator=self._generator, rounding=torch.finfo(rays.dtype).eps, batch=batch
-        )
-        self._product = PreconditionedMap(GramMap(rays, shift=1.0), self._preconditioner)
+    @cached_property
+    def _product(self) -> PreconditionedMap:
+        return PreconditionedMap(GramMap(self.rays, shift=1.0), self._preconditioner)
+
+    @cached_property
+    def _curvature(self) -> float:
         # From below, and the less so the finer: momentum is stable up to a third above 1 / curvature.
-        self._curvature = largest_eigenvalue(self._product, generator=self._generator, tolerance=1e-3)
+        return largest_eigenvalue(self._product, generator=self._generator.clone_state(), tolerance=1e-3)
 
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays) float64; all draws take the same iterations."""
@@ -78,14 +57,3 @@ class SampleThenOptimiseUpdate:
                 return updated_by_dual(self.rays, latent, white, dual, passes=1 + 2 * steps)
             previous, point = point, ahead - gradient / self._curvature
             ahead = point + min(steps / (steps + 3), fastest) * (point - previous)
-
-    def observing(self, transform: LinearMap, *, noise: Noise) -> SampleThenOptimiseUpdate:
-        """The same had these rays been measured too; costs the passes of a new preconditioner and power iteration."""
-        return SampleThenOptimiseUpdate(
-            self.rays.observing(transform, noise=noise),
-            tolerance=self.tolerance,
-            iterations=self._iterations,
-            rank=self._rank,
-            generator=self._generator,
-            batch=self._batch,
-        )

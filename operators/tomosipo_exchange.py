@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,47 +63,8 @@ def from_tomosipo(volume: Any, projections: Any) -> VolumeScan:
     tomosipo = _tomosipo()
     grid = _grid(volume, tomosipo)
     rays = projections.to_vec()
-    pose = _pose(rays)
-    n_rows, n_detectors = rays.det_shape
-    cor_index = (n_detectors - 1) / 2 - pose.shift_mm / pose.pitch_mm
-    if isinstance(rays, tomosipo.geometry.ConeVectorGeometry):
-        source_z = _constant(rays.src_pos[:, 0], "the source's height")
-        source = _constant(-(rays.src_pos * pose.along).sum(1), "the distance of source and axis")
-        _require_zero((rays.src_pos * pose.across).sum(1), "the source's way off the central ray", abs(source))
-        return ConeBeam(
-            grid=VolumeGrid(
-                shape=grid.shape,
-                pixel_mm=grid.pixel_mm,
-                slice_mm=grid.slice_mm,
-                centre_z_mm=grid.centre_z_mm - source_z,
-            ),
-            angles_rad=pose.angles_rad,
-            n_rows=n_rows,
-            n_detectors=n_detectors,
-            pitch_mm=pose.pitch_mm,
-            source_origin_mm=source,
-            origin_detector_mm=_constant((rays.det_pos * pose.along).sum(1), "the distance of axis and detector"),
-            cor_index=cor_index,
-            row_pitch_mm=pose.row_mm,
-            mid_row_index=(n_rows - 1) / 2 - (pose.height_mm - source_z) / pose.row_mm,
-        )
-    direction = rays.ray_dir / np.linalg.norm(rays.ray_dir, axis=1, keepdims=True)
-    _require_zero(np.abs((direction * pose.along).sum(1)) - 1, "the rays' slope against the detector's normal", 1.0)
-    slices, thickness = grid.shape[0], grid.thickness_mm
-    fits = n_rows == slices and math.isclose(pose.row_mm, thickness, rel_tol=_SAME)
-    if not fits or abs(pose.height_mm - grid.centre_z_mm) > _SAME * slices * thickness:
-        raise ValueError(
-            f"expected a detector row level with each of the {slices} slices of {thickness:g} mm, got {n_rows} rows of "
-            f"{pose.row_mm:g} mm with their middle {pose.height_mm - grid.centre_z_mm:g} mm off: try a volume like that"
-        )
-    beam = ParallelBeam(
-        grid=grid.plane,
-        angles_rad=pose.angles_rad,
-        n_detectors=n_detectors,
-        pitch_mm=pose.pitch_mm,
-        cor_index=cor_index,
-    )
-    return SliceStack(scan=beam, n_slices=slices, slice_mm=grid.slice_mm)
+    is_cone = isinstance(rays, tomosipo.geometry.ConeVectorGeometry)
+    return _cone_beam(rays, grid) if is_cone else _slice_stack(rays, grid)
 
 
 def as_linear_map(operator: Any) -> ForeignProjector:
@@ -142,6 +104,10 @@ class _Pose(NamedTuple):
     shift_mm: float
     height_mm: float
 
+    def cor_index(self, n_detectors: int) -> float:
+        """Detector index of the rotation axis."""
+        return (n_detectors - 1) / 2 - self.shift_mm / self.pitch_mm
+
 
 def _pose(rays: Any) -> _Pose:
     angles = np.arctan2(rays.det_u[:, 1], rays.det_u[:, 2])
@@ -159,6 +125,48 @@ def _pose(rays: Any) -> _Pose:
         _constant((rays.det_pos * across).sum(1), "the detector's offset"),
         _constant(rays.det_pos[:, 0], "the detector's height"),
     )
+
+
+def _cone_beam(rays: Any, grid: VolumeGrid) -> ConeBeam:
+    pose = _pose(rays)
+    n_rows, n_detectors = rays.det_shape
+    source_z = _constant(rays.src_pos[:, 0], "the source's height")
+    source = _constant(-(rays.src_pos * pose.along).sum(1), "the distance of source and axis")
+    _require_zero((rays.src_pos * pose.across).sum(1), "the source's way off the central ray", abs(source))
+    return ConeBeam(
+        grid=replace(grid, centre_z_mm=grid.centre_z_mm - source_z),
+        angles_rad=pose.angles_rad,
+        n_rows=n_rows,
+        n_detectors=n_detectors,
+        pitch_mm=pose.pitch_mm,
+        source_origin_mm=source,
+        origin_detector_mm=_constant((rays.det_pos * pose.along).sum(1), "the distance of axis and detector"),
+        cor_index=pose.cor_index(n_detectors),
+        row_pitch_mm=pose.row_mm,
+        mid_row_index=(n_rows - 1) / 2 - (pose.height_mm - source_z) / pose.row_mm,
+    )
+
+
+def _slice_stack(rays: Any, grid: VolumeGrid) -> SliceStack:
+    pose = _pose(rays)
+    n_rows, n_detectors = rays.det_shape
+    direction = rays.ray_dir / np.linalg.norm(rays.ray_dir, axis=1, keepdims=True)
+    _require_zero(np.abs((direction * pose.along).sum(1)) - 1, "the rays' slope against the detector's normal", 1.0)
+    slices, thickness = grid.shape[0], grid.thickness_mm
+    fits = n_rows == slices and math.isclose(pose.row_mm, thickness, rel_tol=_SAME)
+    if not fits or abs(pose.height_mm - grid.centre_z_mm) > _SAME * slices * thickness:
+        raise ValueError(
+            f"expected a detector row level with each of the {slices} slices of {thickness:g} mm, got {n_rows} rows of "
+            f"{pose.row_mm:g} mm with their middle {pose.height_mm - grid.centre_z_mm:g} mm off: try a volume like that"
+        )
+    beam = ParallelBeam(
+        grid=grid.plane,
+        angles_rad=pose.angles_rad,
+        n_detectors=n_detectors,
+        pitch_mm=pose.pitch_mm,
+        cor_index=pose.cor_index(n_detectors),
+    )
+    return SliceStack(scan=beam, n_slices=slices, slice_mm=grid.slice_mm)
 
 
 def _directions(angles: _Array) -> tuple[_Array, _Array]:

@@ -31,9 +31,8 @@ from dip import (
 )
 from operators import GramMap, largest_eigenvalue
 from tests.benchmarks.classification_scores import class_scores
-from tests.benchmarks.classifiers import LeNet, initialised, train
 from tests.benchmarks.environment import save
-from tests.benchmarks.lenet_evidence import BATCH, LEARNING_RATE, STEPS, Data, draws, groups_of, kmnist, starts
+from tests.benchmarks.lenet_evidence import Data, draws, groups_of, kmnist, starts, trained
 from tests.benchmarks.softmax_likelihood import ClassifierModel, predicted
 
 STARTS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3)
@@ -60,15 +59,7 @@ def sensitivity(data: Data, test: Data, seed: int) -> dict[str, object]:
     """All curves of one network."""
     generator = torch.Generator().manual_seed(seed)
     training, validation, _ = kmnist()
-    network = train(
-        lambda: initialised(LeNet(norm=False), generator=generator),
-        training,
-        validation,
-        steps=STEPS,
-        batch=BATCH,
-        learning_rate=LEARNING_RATE,
-        generator=generator,
-    )
+    network = trained(training, validation, norm=False, generator=generator)
     model, jacobian = ClassifierModel.of(network, *data), NetworkJacobian(network, data[0][:1])
     groups = groups_of(jacobian, "layer", model.rows)
     rays, unit = model.latent_rays(groups), starts(model, groups)

@@ -118,6 +118,19 @@ def draws(
     return posterior.sample(DRAWS, generator=torch.Generator().manual_seed(seed)).images
 
 
+def trained(training: Data, validation: Data, *, norm: bool, generator: torch.Generator) -> nn.Module:
+    """The network that did best on the validation images, with or without normalisation."""
+    return train(
+        lambda: initialised(LeNet(norm=norm), generator=generator),
+        training,
+        validation,
+        steps=STEPS,
+        batch=BATCH,
+        learning_rate=LEARNING_RATE,
+        generator=generator,
+    )
+
+
 def shrunk(network: nn.Module) -> nn.Module:
     """The same with the weights of the first convolution divided; with normalisation behind, the same function."""
     other = copy.deepcopy(network)
@@ -188,15 +201,7 @@ def run(seed: int, *, n_laplace: int, n_exact: int, n_test: int) -> dict[str, ob
     data = (training[0][few], training[1][few])
     figures: dict[str, object] = {}
     for name, norm in (("without", False), ("with", True)):
-        network = train(
-            lambda norm=norm: initialised(LeNet(norm=norm), generator=generator),  # type: ignore[misc]
-            training,
-            validation,
-            steps=STEPS,
-            batch=BATCH,
-            learning_rate=LEARNING_RATE,
-            generator=generator,
-        )
+        network = trained(training, validation, norm=norm, generator=generator)
         with torch.no_grad():
             plain = torch.softmax(network(test[0]), dim=-1)
         rows: dict[str, object] = {"map": class_scores(plain, test[1])._asdict(), **others(network, test, data)}

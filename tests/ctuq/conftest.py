@@ -1,7 +1,8 @@
-"""Fixtures of the command line's tests."""
+"""Fixtures of the tests of the command line and of pages."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ import torch
 from ctuq.scan import Scan
 from ctuq.sinogram_file import write_sinogram_file
 from operators import ImageGrid, ParallelBeam
+from tests.ctuq.browser import chromium
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.ctuq.fake_command import FakeReconstruct
 
 
@@ -43,3 +47,9 @@ def out(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     return folder / "r.h5"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running

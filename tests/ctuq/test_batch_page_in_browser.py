@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from ctuq.batch_job import Slice, SliceResult
 from ctuq.batch_manifest import Manifest
 from ctuq.batch_page import write_batch_page
 from ctuq.batch_work import thumbnail
-from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
+from tests.ctuq.browser import Opened, needs_browser, opened, requested
 from tests.ctuq.fake_results import fake_reconstruction
 
 if TYPE_CHECKING:
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = needs_browser
 N_SCANS = 2000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

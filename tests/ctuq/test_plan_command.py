@@ -135,7 +135,7 @@ def test_candidates_may_be_a_file_of_degrees(
         (["--criterion", "best"], "best"),
         (["--set", "design.n_draw=3"], "design.n_draw"),
         (["--device", "cuda"], "got cuda"),
-        (["--out", "a.h5", "--keep-reconstruction", "a.h5"], "differ from each other"),
+        (["--out", "a.h5", "--keep-reconstruction", "a.h5"], "a name of its own"),
     ],
 )
 def test_a_wrong_request_ends_with_2(

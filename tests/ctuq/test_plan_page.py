@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import torch
 from ctuq import AnglePlan, plan
 from ctuq.plan_page import render_plan
 from ctuq.verdict import judge
-from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
+from tests.ctuq.browser import Opened, needs_browser, opened, requested
 from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
 from tests.ctuq.fake_results import fake_calibration, fake_provenance
 
@@ -55,12 +54,6 @@ def test_a_plan_without_views_says_that_none_is_needed(made: AnglePlan) -> None:
     empty = torch.zeros(0, dtype=torch.float64)
     stopped = replace(made, angles_rad=empty, scores=empty, order=empty.long(), region_std=made.region_std[:1])
     assert "No further view is needed." in render_plan(stopped)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

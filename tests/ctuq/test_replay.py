@@ -103,6 +103,7 @@ def test_limits_and_draws_do_not_end_a_comparison(
         (["--reference", "{wrong}"], "a reference image of (12, 12) pixels"),
         (["--reference", "absent.npy"], "expected an image in 1/mm"),
         (["--device", "cuda"], "got cuda"),
+        (["--out", "{scan}", "--force"], "differ from what they are made from"),
     ],
 )
 def test_a_wrong_request_ends_with_2_before_any_work(
@@ -114,7 +115,8 @@ def test_a_wrong_request_ends_with_2_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     np.save(tmp_path / "wrong.npy", np.ones((3, 3)))
-    assert main([*command, *(word.format(wrong=tmp_path / "wrong.npy") for word in arguments)]) == 2
+    places = {"wrong": tmp_path / "wrong.npy", "scan": tmp_path / "all.h5"}
+    assert main([*command, *(word.format(**places) for word in arguments)]) == 2
     assert message in capsys.readouterr().err
     assert model.n_views == []
 

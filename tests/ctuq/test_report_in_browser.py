@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from ctuq.reconstruction import Reconstruction
 from ctuq.region import RegionMean, region_by_samples
 from ctuq.region_mask import region_mask
 from ctuq.report_numbers import least_certain
-from tests.ctuq.browser import Opened, chromium, needs_browser, opened, requested
+from tests.ctuq.browser import Opened, needs_browser, opened, requested
 from tests.ctuq.fake_planning import gaussian_reconstruction, scan_of
 from tests.ctuq.fake_results import fake_reconstruction
 
@@ -27,12 +26,6 @@ pytestmark = needs_browser
 @pytest.fixture(scope="module")
 def made() -> Reconstruction:
     return fake_reconstruction(n_samples=5)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ BAD_REQUESTS = {
     "folder is a file": (["{scan}", "--out", "{text}/r.h5"], "is a file"),
     "out is a folder": (["{scan}", "--out", "{folder}"], "is a folder"),
     "out is the picture": (["{scan}", "--out", "{folder}/r.png"], "r.h5"),
-    "out is the scan": (["{scan}", "--out", "{scan}", "--force"], "differ from the scan"),
+    "out is the scan": (["{scan}", "--out", "{scan}", "--force"], "differ from what they are made from"),
     "negative seed": (["{scan}", "--out", "{out}", "--seed", "-1"], "seed"),
     "unknown device": (["{scan}", "--out", "{out}", "--device", "tpu"], "tpu"),
     "no out": (["{scan}"], "--out"),
