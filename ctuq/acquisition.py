@@ -192,8 +192,8 @@ def _planner(
         projection_width=instrument.n_detectors,
     )
     try:
-        return AnglePlanner(
-            candidates, model, selection, region=region, settings=instrument_settings, state=state.planner
+        return AnglePlanner.from_checkpoint(
+            state.planner, candidates, model, selection, region=region, settings=instrument_settings
         )
     except ValueError as error:
         raise InputError(f"{folder.path}: {error} Restore the folder from a copy, or start anew") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -38,10 +38,6 @@ class AnglePlanner:
         region: (row, col) bool, the pixels that count; all if left out.
         settings: of the instrument.
         store: called by `checkpoint` with the state, to keep it.
-        state: that such a call was given, of a planner with arguments like these, to go on from; left out to begin.
-
-    Raises:
-        ValueError: the state of a planner of other candidates.
     """
 
     def __init__(
@@ -53,22 +49,51 @@ class AnglePlanner:
         region: Tensor | None = None,
         settings: PlannerSettings | None = None,
         store: Callable[[PlannerState], None] | None = None,
-        state: PlannerState | None = None,
     ) -> None:
-        strange = 0 if state is None else len(set(state.candidate_ids) ^ set(candidates.ids))
+        self._candidates, self._model, self._selection = candidates, model, selection
+        self._settings = settings or PlannerSettings()
+        self._width = self._settings.projection_width or candidates.n_detectors
+        self._store = store
+        self._state = PlannerState(candidate_ids=candidates.ids)
+        self._beliefs = ConditionedBeliefs(candidates, region)
+        self._held_back: str | None = None
+        self._enough = False
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        state: PlannerState,
+        candidates: Candidates,
+        model: ScanModel,
+        selection: GreedySelection,
+        *,
+        region: Tensor | None = None,
+        settings: PlannerSettings | None = None,
+        store: Callable[[PlannerState], None] | None = None,
+    ) -> Self:
+        """The planner that this state was of; the model is asked for its belief again.
+
+        Args:
+            state: to go on from.
+            candidates: those that the planner had, as all that follows.
+            model: makes a belief of all views measured.
+            selection: how views are chosen.
+            region: (row, col) bool, the pixels that count; all if left out.
+            settings: of the instrument.
+            store: called by `checkpoint` with the state, to keep it.
+
+        Raises:
+            ValueError: the state of a planner of other candidates.
+        """
+        strange = len(set(state.candidate_ids) ^ set(candidates.ids))
         if strange:
             raise ValueError(
                 f"expected the state of a planner of these {len(candidates)} candidates, got one in which {strange} "
                 f"differ: is it of another scan?"
             )
-        self._candidates, self._model, self._selection = candidates, model, selection
-        self._settings = settings or PlannerSettings()
-        self._width = self._settings.projection_width or candidates.n_detectors
-        self._store = store
-        self._state = state or PlannerState(candidate_ids=candidates.ids)
-        self._beliefs = ConditionedBeliefs(candidates, region)
-        self._held_back: str | None = None
-        self._enough = False
+        planner = cls(candidates, model, selection, region=region, settings=settings, store=store)
+        planner._state = state
+        return planner
 
     @property
     def state(self) -> PlannerState:

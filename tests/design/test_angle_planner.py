@@ -230,7 +230,7 @@ def test_a_new_posterior_replaces_all_that_was_derived_from_the_old_one() -> Non
     waiting = made.suggest(2)
     made.ingest([at(7)])
     made.region_std()
-    resumed = AnglePlanner(CANDIDATES, ExactModel(), SELECTION, state=made.state)
+    resumed = AnglePlanner.from_checkpoint(made.state, CANDIDATES, ExactModel(), SELECTION)
     expected, found = resumed.suggest(2), made.suggest(2)
     assert [point["score"] for point in found] == pytest.approx([point["score"] for point in expected], rel=1e-9)
     assert len(waiting) == 2
@@ -379,7 +379,7 @@ def test_a_planner_killed_after_any_step_goes_on_as_if_it_had_not_been(n_steps: 
         step()
     assert made.checkpoint() == made.state
     state = PlannerState.from_json(json.loads(kept[-1]))
-    resumed = AnglePlanner(CANDIDATES, ExactModel(), SELECTION, settings=every, state=state)
+    resumed = AnglePlanner.from_checkpoint(state, CANDIDATES, ExactModel(), SELECTION, settings=every)
     expected, found = made.suggest(2), resumed.suggest(2)
     assert ids(found) == ids(expected)
     for mine, theirs in zip(found, expected, strict=True):
@@ -390,9 +390,9 @@ def test_a_planner_killed_after_any_step_goes_on_as_if_it_had_not_been(n_steps: 
 def test_a_state_of_another_scan_is_refused_and_of_reordered_candidates_is_not() -> None:
     state = planner().state
     with pytest.raises(ValueError, match="candidates, got one in which 2 differ"):
-        AnglePlanner(Candidates(PARALLEL.select(range(6))), ExactModel(), SELECTION, state=state)
+        AnglePlanner.from_checkpoint(state, Candidates(PARALLEL.select(range(6))), ExactModel(), SELECTION)
     shuffled = Candidates(PARALLEL.select([3, 1, 7, 0, 2, 6, 5, 4]))
-    resumed = AnglePlanner(shuffled, ExactModel(), SELECTION, state=state)
+    resumed = AnglePlanner.from_checkpoint(state, shuffled, ExactModel(), SELECTION)
     assert ids(resumed.suggest(3)) == ids(planner().suggest(3))
 
 
