@@ -40,7 +40,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def require_survivable(path: Path) -> None:
-    """Have another process walk through an HDF5 file first; takes a third of a second.
+    """Have another process walk through an HDF5 file first.
 
     For whoever must not be taken down by a file: damaged metadata can make HDF5 crash or loop for ever.
 

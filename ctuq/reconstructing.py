@@ -38,7 +38,7 @@ from dip import (
 )
 from operators import GaussianNoise
 
-_LINEARISATION_DRAWS = 8  # their median scatters by a percent or so, a block's variance let loose by a tenth
+_LINEARISATION_DRAWS = 8  # of which the median is taken
 
 
 def reconstruct(

@@ -159,9 +159,7 @@ class CandidateViews:
     def used_up(self) -> bool:
         """Whether observations have left fewer than eight draws, or than a quarter of them.
 
-        Scores are chance then. Of Matérn-½ fields of 24 × 24 pixels, views chosen by information gain, one after the
-        other, from 8 to 400 draws: down to here the chosen one fell short of the best by up to 0.15 of what a view at
-        random does, on average, beyond it by up to 2, with scores up to 30 times too high.
+        Scores are then mostly chance, and too high. The two limits are rules of thumb.
         """
         drawn = self.n_draws
         return self._draws_left < min(drawn, max(_FEWEST_DRAWS, _LEAST_SHARE * drawn))

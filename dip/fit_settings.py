@@ -31,8 +31,8 @@ class FitSettings:
             the noise of every ray is stated, which may outweigh what a pixel grid cannot represent.
         gradient_clip: largest norm of one step's gradient.
         checkpoints: how often in `steps` the held-out rays are looked at.
-        bfloat16: train under autocast; None: where the processor has matrix units for it, and the fit is then about
-            three times as fast. It touches the fit alone, never what the error bars are computed from.
+        bfloat16: train under autocast; None: where the processor has matrix units for it, which is
+            faster. It touches the fit alone, not what the error bars are computed from.
 
     Raises:
         ValueError: numbers out of range, or nothing to try.

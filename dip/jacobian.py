@@ -22,8 +22,8 @@ class NetworkJacobian:
     Weights are those of convolutions and linear layers; biases and the parameters of normalisations are left out
     (METHOD: only convolution weights enter J). A call is a Jacobian-vector product, `adjoint` a vector-Jacobian
     product. All members of a batch share the activations of one forward pass, so that a layer's weight gradients for
-    many rays are a single matrix product; per-sample rules by vmap take two to three times longer. Passes run in the
-    dtype of the weights.
+    many rays are a single matrix product; per-sample rules by vmap take longer. Passes run in the dtype of the
+    weights.
 
     Args:
         network: all that is not linear in it must be a module without others inside, and no module may be called

@@ -114,8 +114,8 @@ def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivati
     """What a module makes of tangents where its input is `at`, (inputs, channel, ...).
 
     The derivatives are those of one forward pass. Were they taken anew in every pass, rounding would turn some of the
-    activations that lie next to zero, and J and its adjoint would differ by a tenth of a percent. Torch's forward mode
-    would also carry the features along with every tangent, and takes four times as long.
+    activations that lie next to zero, and J and its adjoint would not be transposes. Torch's forward mode would also
+    carry the features along with every tangent, which takes longer.
 
     Args:
         module: that is not linear.

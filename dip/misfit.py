@@ -16,8 +16,8 @@ class RampMisfit:
 
     Errors of the pixel grid itself are white in the image, so in a view they have the covariance A Aᵀ ~ 1/|ω|. The ramp
     whitens them: it is the likelihood of a scan whose model error outweighs its noise, and it makes AᵀGA nearly the
-    identity, so that fine detail is fitted in a tenth of the steps. The floor is the noise's share; with an infinite
-    floor the misfit is plain least squares, the likelihood of white noise.
+    identity, so that fine detail is fitted in fewer steps. The floor is the noise's share; with an infinite floor the
+    misfit is plain least squares, the likelihood of white noise.
 
     Args:
         sinogram_shape: (angle, detector), or (angle, row, detector).

@@ -24,7 +24,7 @@ class SampleThenOptimiseUpdate(PreconditionedUpdate):
     From the prior's draw u, every step and the minimiser differ from it by Φᵀβ alone, so that β, one number a ray, is
     what is kept. The gradient is Φᵀ((I + ΦΦᵀ)β − R⁻¹ε + Φ u), and a `RayPreconditioner` P makes the steps
     −P⁻¹((I + ΦΦᵀ)β − R⁻¹ε + Φ u) in β. The condition of the quadratic is otherwise that of I + ΦΦᵀ, and the steps grow
-    with its root: of a real scan at 64 x 64 they were 5,900 without, and 59 with a rank of 256. The momentum is
+    with its root (tests/benchmarks/samplers.py counts them with and without). The momentum is
     k / (k + 3), at most the best for the condition (Nesterov 2018). The residual is that of `updated_by_dual`.
 
     The arguments are those of `PreconditionedUpdate`; the generator draws the power iteration for the step size too.

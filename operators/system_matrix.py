@@ -32,9 +32,8 @@ def system_matrix(geometry: Geometry, *, kernel: Kernel = "strip") -> sp.csr_mat
     """
     if checked_kernel(kernel) == "line":
         return _astra_line_matrix(geometry)
-    # Not ASTRA's strips. `strip_fanflat` cannot shift the axis and drifts off in wide fans: 5 % (Frobenius) from the
-    # mean of 128 rays a detector pixel with the source 40 mm from a 32 mm grid, where these footprints are within
-    # 0.1 %. Its parallel `strip` agrees to 3e-4, but a third of what it stores is noise below 1e-6 mm.
+    # Not ASTRA's strips. `strip_fanflat` cannot shift the axis and drifts off from the mean of many rays a detector
+    # pixel in wide fans. Its parallel `strip` agrees with these, but stores many lengths that are rounding alone.
     return sp.csr_matrix(sp.vstack([_footprints(geometry, view) for view in range(geometry.n_angles)], format="csr"))
 
 

@@ -258,6 +258,16 @@ def replays() -> list[str]:
     return rows
 
 
+def speed() -> list[str]:
+    """One row a kernel: times faster than ASTRA's projector on the CPU, by threads."""
+    ratio = results("projection_speed")["ratio"]
+    rows = [_header("kernel", "threads", "times faster per image")]
+    for kernel in ("strip", "line"):
+        found = {name.split(", ")[1].split()[0]: times for name, times in ratio.items() if name.startswith(kernel)}
+        rows.append(f"| {kernel} | {' / '.join(found)} | {' / '.join(f'{times:.0f}' for times in found.values())} |")
+    return rows
+
+
 def pages() -> dict[str, dict[str, list[str]]]:
     """Tables by name, by the page that they stand on."""
     return {
@@ -267,6 +277,7 @@ def pages() -> dict[str, dict[str, list[str]]]:
             "kmnist": kmnist(),
             "likelihoods": likelihoods(),
             "images": images(),
+            "speed": speed(),
             "samplers": samplers(),
             "counts_noise": counts_noise(),
             "counts_calibration": counts_calibration(),

@@ -1,0 +1,149 @@
+"""Sentences of README.md and docs/ with figures from results/*.json; a test says where a page has others.
+
+What is here is checked, not written: sentences are changed by hand, in the page and here.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import fmean
+
+from tests.benchmarks.environment import results
+from tests.benchmarks.readme_tables import ANGLES, NOISE_PERCENT
+
+
+def sentences() -> dict[str, list[str]]:
+    """By page, what must stand there word for word, line breaks aside."""
+    return {
+        "README.md": [*_readme(), *_kills()],
+        "docs/benchmarks.md": [*_real(), *_images(), *_planned()],
+        "docs/calibration.md": [_rms_z()],
+        "docs/howto/batch.md": [*_kills(), *_batch()],
+        "docs/howto/counts.md": [_axis()],
+        "docs/howto/plan.md": [_next_angle()],
+        "docs/howto/reconstruct.md": [_seconds(), _row_memory(), _damaged()],
+    }
+
+
+def _readme() -> list[str]:
+    settings = [results(f"kmnist_{angles}_{percent}") for angles in ANGLES for percent in NOISE_PERCENT]
+    coverage = [100 * found["mean"]["coverage_95"] for found in settings]
+    saved = results("rectangles_128")["summary"]["30"]["planned"]["saved"]
+    mean, low, high = (round(100 * saved[key]) for key in ("mean", "low", "high"))
+    return [
+        f"95 % intervals cover {min(coverage):.0f} to {max(coverage):.0f} % of the pixels",
+        f"{mean} % fewer",
+        f"95 % interval {low} to {high})",
+    ]
+
+
+def _kills() -> list[str]:
+    found = results("batch_kills")
+    assert (found["differences"], found["leftovers"], found["finished_and_written_again"]) == ([], [], [])
+    return [f"Of {len(found['kills'])} random kills"]
+
+
+def _real() -> list[str]:
+    scans = results("real")["scans"]
+    noise = [f"{1e3 * scan['reference_noise_per_mm']:.2f}" for scan in scans.values()]
+    deviation = [f"{1e3 * scan['mean']['median_std_per_mm']:.1f}" for scan in scans.values()]
+    more = results("real_60_views")["scans"]["tb"]
+    return [
+        f"{noise[0]}, {noise[1]} and {noise[2]} (in 0.001/mm)",
+        f"median deviation of {deviation[0]}, {deviation[1]} and {deviation[2]}",
+        (
+            f"{more['seconds']:.0f} s and {more['peak_memory_gb']:.1f} GB, {more['correlation']:.4f}, chi-square "
+            f"{more['chi_square_per_ray']:.2f}, {100 * more['coverage_95']:.1f} %, and "
+            f"{100 * more['image_coverage_95']:.1f} % of pixels"
+        ),
+        f"coverage is {100 * scans['ta']['seeds'][0]['coverage_95']:.1f} %",
+    ]
+
+
+def _images() -> list[str]:
+    seconds = results("kmnist_seconds")["median"]
+    bars = seconds["linearise"] + seconds["evidence"] + seconds["posterior"]
+    ratio = results("published_ratio")
+    images = results("kmnist_20_5")["images"]
+    largest = max(image["rms_z"] for image in images)
+    densities = sorted(image["joint_log_likelihood"] for image in images)
+    return [
+        f"{seconds['seconds']:.0f} s an image on two cores, of which {bars:.0f} s",
+        f"take {ratio['ratio_of_the_fit_alone_to_all_of_ours']:.1f} times the processor time",
+        f"it is {ratio['ratio']:.0f} times",
+        (
+            f"rms z of {largest:.1f} and a joint log-likelihood of {densities[0]:.0f}; the "
+            f"mean of the others is {fmean(densities[1:]):.2f}"
+        ),
+    ]
+
+
+def _planned() -> list[str]:
+    deviations = results("replay_real_128")["curves"]["ta"]["0"]["planned"]["std_now_and_promised"].values()
+    kept = [now / promised for (_, promised), (now, _) in pairwise(deviations)]
+    changes = []
+    for image in results("rectangles_128")["images"].values():
+        after = image["planned"]["std_now_and_promised"].values() if "planned" in image else ()
+        changes += [second / first for (first, _), (second, _) in pairwise(after)]
+    return [
+        (
+            f"{kept[0]:.2f} and {kept[1]:.2f} times the promised one after the first two steps and "
+            f"{min(kept[2:]):.2f} to {max(kept[2:]):.2f} times it after the others"
+        ),
+        f"anything from {min(changes):.2f} to {max(changes):.2f} times that before",
+    ]
+
+
+def _rms_z() -> str:
+    found = [scan["mean"]["image_rms_z"] for scan in results("real")["scans"].values()]
+    return f"between {min(found):.2f} and {max(found):.2f}"
+
+
+def _batch() -> list[str]:
+    found, damaged = results("batch_throughput"), results("damaged_batch")
+    runs = found["runs"]["1"]
+    batch, worker = (max(max(run[key]) for run in runs) for key in ("parent_mb", "worker_mb"))
+    assert damaged["refused_alone"] == damaged["failed_in_batch"] == damaged["without_result"]
+    return [
+        f"did {found['options']['scans']} scans {found['speed_up']:.2f} times as fast as one",
+        f"at {1e3 * found['overhead_s_per_scan']:.0f} ms a scan",
+        f"({batch:.0f} MB for the batch, {worker:.0f} MB for a worker",
+        f"of {damaged['inputs']} damaged inputs in one batch, all {damaged['refused_alone']} that are refused alone",
+    ]
+
+
+def _axis() -> str:
+    rows = results("tooth_axis")["rows"]
+    first, second = (f"{row['cor_index']:.2f} ± {row['standard_error']:.2f}" for row in rows["true angles"].values())
+    stated = {f"{row['cor_index']:.1f} ± {row['standard_error']:.1f}" for row in rows["stated angles"].values()}
+    return f"the two rows give {first} and {second}, and {' or '.join(sorted(stated))} with that file's angles"
+
+
+def _next_angle() -> str:
+    seconds = {name: row["processor_median"] for name, row in results("next_angle")["seconds"].items()}
+    roi = seconds.pop("roi")
+    low, high = min(seconds.values()), max(seconds.values())
+    return f"takes {low:.1f} to {high:.1f} s of processor time, and with `roi` {roi:.1f} s"
+
+
+def _seconds() -> str:
+    seconds = [scan["seconds"] for scan in results("real_seconds")["scans"].values()]
+    more = results("real_60_views")["scans"]["tb"]
+    return (
+        f"took {min(seconds):.0f} to {max(seconds):.0f} s on two cores, and from 60 views {more['seconds']:.0f} s and "
+        f"{more['peak_memory_gb']:.1f} GB"
+    )
+
+
+def _row_memory() -> str:
+    found = results("row_memory")
+    return (
+        f"a row of a volume of {found['volume_gb']:.1f} GB took {found['row_gb']:.2f} GB of memory, beside the "
+        f"{found['imports_gb']:.1f} GB of the libraries"
+    )
+
+
+def _damaged() -> str:
+    found = results("damaged_inputs")
+    assert set(found["ended"]) == {"refused", "unseen", "unharmed"}
+    return f"Of {found['inputs']} damaged files"
