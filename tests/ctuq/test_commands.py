@@ -102,7 +102,7 @@ def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixtur
     assert errors == ""
     for words in ("12 views × 1 row × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
         assert words in said
-    for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays judge"):
+    for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays test"):
         assert words in said
 
 
