@@ -40,6 +40,12 @@ def test_two_cores_take_what_is_estimated(name: str, scan: str, n_rays: int) -> 
     assert seconds(n_rays, TWO_CORES) == pytest.approx(scans(f"{name}.json")[scan]["seconds"], rel=0.1)
 
 
+def test_small_images_with_a_kernel_take_what_is_estimated() -> None:
+    median = json.loads((RESULTS / "kmnist_seconds.json").read_text("utf-8"))["median"]["seconds"]
+    config = load_config(Path(__file__).parents[2] / "configs" / "kmnist.yaml")
+    assert Cost(config, 20 * 41, 28, noise_stated=False).seconds == pytest.approx(median, rel=0.1)
+
+
 @pytest.mark.parametrize(("scan", "n_rays"), [("ta", 4200), ("tb", 6300), ("lotus", 6300)])
 def test_one_core_takes_what_follows_from_trials_on_it(scan: str, n_rays: int) -> None:
     assert seconds(n_rays, ONE_CORE) == pytest.approx(scans("real.json")[scan]["mean"]["seconds"], rel=0.12)
