@@ -98,8 +98,8 @@ class SliceResult:
         seconds: it took.
         host: machine.
         median_std: of the deviation map, 1/mm.
-        chi_square: of the held-out rays, per ray.
-        coverage_95: share of the held-out rays inside their 95 % interval.
+        chi_square: of the test rays, per ray.
+        coverage_95: share of the test rays inside their 95 % interval.
         calibrated: the verdict on the error bars.
         thumbnail: small picture (WebP) of the image.
     """

@@ -31,7 +31,7 @@ class ScanLine:
         state: of the whole scan: the least finished of its slices, or failed.
         progress: slices by state, in words; empty for a scan of one slice.
         median_std: median over slices, 1/mm; None where there is no result.
-        chi_square: likewise, per held-out ray.
+        chi_square: likewise, per test ray.
         calibrated: share of the finished slices whose error bars are to be believed; None where there is no result.
         seconds: of all slices.
         reason: why the first failed one did.

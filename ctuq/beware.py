@@ -7,7 +7,7 @@ import math
 from dip import Learned, PosteriorMethod, PosteriorSettings
 
 # At 1 network and linearisation have nothing in common, which is where scans usually are: most of the weights that the
-# rays leave open do nothing to first order, and much to the second. Held-out rays judge the linear model all the same.
+# rays leave open do nothing to first order, and much to the second. Test rays judge the linear model all the same.
 # Beyond 2 its images move further than the network's own, by the triangle inequality.
 _LINEARISATION_ERROR_UP_TO = 2.0
 
@@ -46,7 +46,7 @@ def beware(
         )
     if settings.image_temperature != 1:
         notes.append(
-            f"the deviations were multiplied by {math.sqrt(settings.image_temperature):.2g} after held-out rays had "
+            f"the deviations were multiplied by {math.sqrt(settings.image_temperature):.2g} after the test rays had "
             f"judged them (posterior.image_temperature={settings.image_temperature:g}): believe them as far as images "
             "with a known truth bear that factor out"
         )
@@ -54,7 +54,7 @@ def beware(
         notes.append(
             "at weights drawn from the posterior the linear model misses the network's image by "
             f"{linearisation_error:.2g} times what the network changes it: the deviations may be larger than anything "
-            "that the network can make; believe them as far as held-out rays bear them out, or try another prior.kind"
+            "that the network can make; believe them as far as the test rays bear them out, or try another prior.kind"
         )
     if not learned.converged:
         notes.append(

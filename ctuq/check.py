@@ -24,7 +24,7 @@ from operators import Geometry
 
 _FOUND_AS_IT_IS = SourceChoice()
 _WEAK = (
-    f"with fewer than {FEWEST_WHOLE_VIEWS} views single rays judge the error bars, a weaker test than whole views: it "
+    f"with fewer than {FEWEST_WHOLE_VIEWS} views single rays test the error bars, a weaker test than whole views: it "
     "does not show errors that all rays of a view share"
 )
 

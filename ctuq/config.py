@@ -41,7 +41,7 @@ class ScanConfig(_Section):
 
 
 class HoldoutConfig(_Section):
-    """`fraction`: of the views (or rays, in scans of few views) that choose, and as many again that judge."""
+    """`fraction`: of the views (or rays, in scans of few views) that choose, and as many again that test."""
 
     fraction: float = Field(default=0.125, gt=0, le=0.25)
 

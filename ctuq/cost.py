@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from ctuq.config import Config
@@ -9,9 +11,35 @@ from dip import PosteriorMethod, PosteriorSettings, UNet
 
 _FLOAT32, _FLOAT64 = 4, 8
 _STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 60}  # of a sample, as scans took
-_SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
-_FLOPS = 1.5e11  # a second, of matrix products likewise
+SECONDS_A_PASS = 1e-3
+"""Of a pass through the network, however small; what its size costs comes on top."""
+
 _KERNELS = 3  # of the pixels: by the network with and without its slope, and white
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """How fast a machine does what a reconstruction consists of.
+
+    Args:
+        fit: seconds for a GFLOP of passes through the network while it is fitted.
+        linear: seconds for a GFLOP of products with its Jacobian and the adjoint, each of which is two passes.
+        algebra: FLOP a second, of factorisations and products of matrices.
+    """
+
+    fit: float
+    linear: float
+    algebra: float
+
+
+TWO_CORES = Speeds(fit=6e-3, linear=6e-3, algebra=1.5e11)
+"""Two cores with matrix units for bfloat16, as scans took there."""
+
+
+def gflop_of_a_pass(network: UNet, n_pixels: int) -> float:
+    """Of one image of so many pixels through the network's convolutions."""
+    weights = ((name, convolution.weight.numel()) for name, convolution in network.convolutions().items())
+    return float(sum(2 * n_pixels / 4 ** _halvings(name) * n for name, n in weights)) / 1e9
 
 
 class Cost:
@@ -22,26 +50,33 @@ class Cost:
         n_rays: after thinning and binning.
         size: pixels a side.
         noise_stated: whether the scan says how noisy each ray is.
+        speeds: of the machine.
     """
 
-    def __init__(self, config: Config, n_rays: int, size: int, *, noise_stated: bool) -> None:
+    def __init__(
+        self, config: Config, n_rays: int, size: int, *, noise_stated: bool, speeds: Speeds = TWO_CORES
+    ) -> None:
         network = UNet(config.network, generator=torch.Generator())
         self._config, self._rays, self._pixels = config, n_rays, size * size
         self._attempts = config.fit.n_attempts(noise_stated=noise_stated)
         self.n_weights = sum(c.weight.numel() for c in network.convolutions().values())
-        self._maps = self._flops = self._patches = 0.0
+        self._maps = self._patches = 0.0
         for name, convolution in network.convolutions().items():
             positions = self._pixels / 4 ** _halvings(name)
             self._maps += positions * convolution.out_channels
             self._patches += positions * convolution.weight[0].numel()
-            self._flops += 2 * positions * convolution.weight.numel()
         self._kernel = config.prior.kind == "tangent-kernel"
         self._grams = _KERNELS if self._kernel else 3 + _n_grams(config, network)
         self._method = config.posterior.method_for(self._pixels, n_rays)
         matrix = n_rays * size * 3 * 3 * _FLOAT64
         largest = self._held_by_kernel() if self._kernel else self._held_by_weights()
         self.memory_bytes = int(self._held_by_passes() + matrix + largest)
-        self.seconds = self._fit_and_passes() * (self._flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + self._algebra()
+        gflop = gflop_of_a_pass(network, self._pixels)
+        self.seconds = (
+            self._fit_passes() * (gflop * speeds.fit + SECONDS_A_PASS)
+            + self._linear_passes() * (gflop * speeds.linear + SECONDS_A_PASS)
+            + self._algebra() / speeds.algebra
+        )
 
     def _held_by_passes(self) -> float:
         linearised = self._config.fit.members if self._kernel else 1
@@ -68,10 +103,14 @@ class Cost:
         posterior = 5 * self._pixels**2 * _FLOAT64 + projecting
         return max(one_member, kernels + projected + max(projecting, learning, posterior))
 
-    def _fit_and_passes(self) -> float:
-        """Passes through the network; a step of the fit is two."""
+    def _fit_passes(self) -> float:
+        """Passes through the network while it is fitted; a step is two."""
+        fit = self._config.fit
+        return 2 * fit.members * (self._attempts * fit.steps + 3 * fit.refit_steps)
+
+    def _linear_passes(self) -> float:
+        """Passes through the linearised network; a product with its Jacobian is two."""
         config = self._config
-        steps = self._attempts * config.fit.steps + 3 * config.fit.refit_steps
         if self._kernel:
             passes = 2 * self._pixels * config.fit.members
         elif self._method == "dense":
@@ -82,17 +121,17 @@ class Cost:
             passes += 4 * self._pixels
         if config.evidence.method == "em":
             passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
-        return 2 * steps * config.fit.members + passes
+        return passes
 
     def _algebra(self) -> float:
-        """Seconds of factorisations and products of matrices."""
+        """FLOP of factorisations and products of matrices."""
         rays, pixels, config = self._rays, self._pixels, self._config
         learning = config.evidence.max_evaluations * min(rays, 1.2 * config.evidence.max_rays) ** 3
         if self._kernel:
             sums = config.fit.members * pixels**2 * self.n_weights + _KERNELS * (rays * pixels**2 + rays**2 * pixels)
         else:
             sums = rays**2 * self.n_weights + (pixels**2 * self.n_weights if self._method == "dense" else 0)
-        return (learning + sums + 8 * rays**3 / 3) / _FLOPS
+        return learning + sums + 8 * rays**3 / 3
 
 
 def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:

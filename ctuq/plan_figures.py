@@ -97,8 +97,9 @@ def draw_gains(axes: Axes, plan: AnglePlan, inks: Inks = ON_WHITE) -> None:
 def draw_promise(axes: Axes, plan: AnglePlan, inks: Inks = ON_WHITE) -> None:
     """Deviation of the region against the number of views."""
     views = len(plan.measured_rad) + np.arange(len(plan.region_std))
-    axes.plot(views, plan.region_std.numpy(), color=inks.first, marker="o", markersize=3.5)
-    axes.set_ylim(bottom=0)
+    promised = plan.region_std.numpy()
+    axes.plot(views, promised, color=inks.first, marker="o", markersize=3.5)
+    axes.set_ylim(0, 1.08 * float(promised.max()) or 1.0)  # the first one is the highest, and its dot a whole one
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("views")
     axes.set_ylabel("deviation promised, root mean square (1/mm)")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _WORDS = {
+    "measure": "measuring this machine",
     "look": "reading scans",
     "batch": "reconstructing",
     "rows": "detector rows",
@@ -27,6 +28,7 @@ _WORDS = {
 """Of stages that are known; others stand for themselves. What follows a hyphen is a number, as of random-2."""
 
 _COUNTED = {
+    "measure": "measurements",
     "look": "files",
     "batch": "slices",
     "rows": "rows",

@@ -72,12 +72,12 @@ class Reconstruction:
         noise_variance: of a single line integral's own error, noise and representation, dimensionless²; the errors that
             rays of one view share are in `diagnostics`.
         grid: where the pixels are.
-        calibration: how the error bars did on held-out rays.
+        calibration: how the error bars did on the test rays.
         provenance: where it came from.
         diagnostics: single numbers by name: residuals of solvers, `chosen_step`, weights, variances, log evidence.
         fit_steps: (n,) step numbers of the fit's curve.
         fit_loss: (n,) loss on the rays that were fitted.
-        holdout_loss: (n,) loss on the rays held out to choose the step.
+        holdout_loss: (n,) loss on the choosing rays.
         rays: behind it, with their geometry and noise; None when read from a file that has none.
         posterior: in 1/mm, what to ask for more samples and covariances; None when read from a file.
 

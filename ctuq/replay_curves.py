@@ -58,7 +58,7 @@ class Point:
         n_angles: views behind it.
         psnr: against the reference, dB; its range is the reference's.
         ssim: against the reference.
-        chi_square: per held-out ray.
+        chi_square: per test ray.
         mean_std: of the deviation map, 1/mm.
         rms_std: root mean square of it, 1/mm.
         promised_std: what the plan had promised for `rms_std`; None for other strategies, and where none was made.

@@ -47,7 +47,7 @@ MEASURES: Final = (
     ),
     Measure(
         "chi_square",
-        "chi-square per held-out ray",
+        "chi-square per test ray",
         "Whether they can: 1 (dashed) is right, above it the error bars are too small, below it too large.",
         "%.2f",
     ),

@@ -14,10 +14,10 @@ from ctuq.summary import summarise
 from ctuq.verdict import EDGE, RULE, with_error
 from ctuq.whole_file import write_text_whole
 
-_SCRIPTS = ("statistics.js", "report_charts.js", "maps.js", "report.js")
+_SCRIPTS = ("statistics.js", "report_charts.js", "marks.js", "maps.js", "report.js")
 
 _MEANINGS = {
-    "chosen_step": "training steps that the held-out rays chose",
+    "chosen_step": "training steps that the choosing rays chose",
     "tv_weight": "weight of total variation that they chose",
     "misfit_floor": "white share of the misfit that they chose (inf: least squares)",
     "image_scale_per_mm": "image in units of, 1/mm",
@@ -28,7 +28,7 @@ _MEANINGS = {
     "evidence_converged": "variances at their optimum (1) or still improving (0)",
     "linearisation_error": "how far the network strays from the straight line that the error bars follow, at weights "
     "drawn for them (0: not at all, 1: as far as the move itself). It matters little: "
-    "the error bars take only their shape from it, and held-out rays judge them as they are",
+    "the error bars take only their shape from it, and the test rays judge them as they are",
     "variance_noise": "variance of noise of one ray, in scaled units",
     "variance_smooth": "variance of errors that rays of one view share",
     "variance_representation": "variance of representation errors",

@@ -130,7 +130,7 @@ def _fit(reconstruction: Reconstruction) -> dict[str, Any]:
     return {
         "step": reconstruction.fit_steps.tolist(),
         "fitted": finite(reconstruction.fit_loss.tolist()),
-        "held_out": finite(reconstruction.holdout_loss.tolist()),
+        "choosing": finite(reconstruction.holdout_loss.tolist()),
         "chosen": reconstruction.diagnostics.get("chosen_step"),
     }
 

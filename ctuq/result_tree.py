@@ -89,8 +89,8 @@ def _calibration_group(calibration: Calibration) -> Group:
         "NXdata",
         {
             "nominal": Field(_array(calibration.nominal), {"long_name": "nominal coverage"}),
-            "observed": Field(_array(calibration.observed), {"long_name": "share of held-out rays inside"}),
-            "z": Field(_array(calibration.z), {"long_name": "held-out z-scores"}),
+            "observed": Field(_array(calibration.observed), {"long_name": "share of test rays inside"}),
+            "z": Field(_array(calibration.z), {"long_name": "z-scores of test rays"}),
             "angle_deg": Field(degrees_of(calibration.angles_rad), {"units": "degree"}),
         },
         {

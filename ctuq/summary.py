@@ -157,7 +157,7 @@ def _object_mean(reconstruction: Reconstruction) -> ObjectMean | None:
 
 
 def _views(reconstruction: Reconstruction) -> str:
-    """Which views chose is not in a result; which ones tested is, and the image is fitted to all."""
+    """Which views chose is not in a result; the test views are, and the image is fitted to all."""
     if reconstruction.rays is None:
         return ""
     geometry, tested = reconstruction.rays.geometry, reconstruction.calibration
@@ -165,7 +165,7 @@ def _views(reconstruction: Reconstruction) -> str:
     whole = "" if tested.whole_views else "single rays of "
     return (
         f"{len(degrees)} views over {degrees.min():.4g} to {degrees.max():.4g}°, all fitted in the end; {whole}"
-        f"{tested.n_angles} tested the error bars, by a fit without them; {geometry.n_detectors} detector pixels"
+        f"{tested.n_angles} are test views, predicted by a fit without them; {geometry.n_detectors} detector pixels"
     )
 
 

@@ -9,14 +9,15 @@ from dip.calibration import Calibration
 from dip.holdout import FEWEST_WHOLE_VIEWS
 
 CHI_SQUARE_RANGE = (0.8, 1.25)
-"""Held-out chi-square per ray inside which error bars count as right: standard deviations right to about 12 %."""
+"""Chi-square per test ray inside which error bars count as right: standard deviations right to about 12 %."""
 
 COVERAGE_95_AT_LEAST = 0.90
-"""Least share of held-out rays inside their 95 % interval for error bars to count as right."""
+"""Least share of test rays inside their 95 % interval for error bars to count as right."""
 
 RULE = (
-    f"Calibrated means: a held-out chi-square per ray from {CHI_SQUARE_RANGE[0]:g} to {CHI_SQUARE_RANGE[1]:g}, "
-    f"and at least {100 * COVERAGE_95_AT_LEAST:.0f} % of the held-out rays inside their 95 % interval."
+    f"Calibrated means: chi-square per test ray from {CHI_SQUARE_RANGE[0]:g} to {CHI_SQUARE_RANGE[1]:g}, "
+    f"and at least {100 * COVERAGE_95_AT_LEAST:.0f} % of the test rays inside their 95 % interval. "
+    "Test rays chose nothing: a fit without them predicted them."
 )
 
 EDGE = "At the edge means: with both numbers moved by their standard errors, the rule could have said the opposite."
@@ -28,12 +29,12 @@ _SEARCH = (
     "preprocessing.rings), edges seen twice (preprocessing.centre=find), clipped rays "
     "(preprocessing.largest_line_integral)"
 )
-_OTHER_VIEWS = "another --seed has other views judge: reconstruct again and compare"
+_OTHER_VIEWS = "another --seed tests by other views: reconstruct again and compare"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the held-out rays say of the error bars.
+    """What the test rays say of the error bars.
 
     Args:
         calibrated: whether they are to be believed.
@@ -55,17 +56,17 @@ class Verdict:
 
 
 def judge(calibration: Calibration) -> Verdict:
-    """Apply the rule (`RULE`) to the held-out rays. Numbers that are not finite never count as calibrated."""
+    """Apply the rule (`RULE`) to the test rays. Numbers that are not finite never count as calibrated."""
     calibrated, edge = _calibrated(calibration), _at_the_edge(calibration)
     headline = ("calibrated" if calibrated else "not calibrated") + (", at the edge of the rule" if edge else "")
     coverage = with_error(100 * calibration.coverage_95, 100 * calibration.coverage_error, 1)
-    evidence = f"of {calibration.n_rays:,} held-out rays {coverage} % fell in their 95 % interval"
+    evidence = f"of {calibration.n_rays:,} test rays {coverage} % fell in their 95 % interval"
     numbers = f"chi-square {with_error(calibration.chi_square, calibration.chi_square_error, 2)} per ray"
     sentence = f"{evidence[0].upper()}{evidence[1:]} ({numbers}): {_meaning(calibration, calibrated, edge)}"
     if not calibration.whole_views and calibration.n_rays:
         sentence += (
-            " The test is a weak one: with so few views single rays were held out, which do not show errors that all "
-            "rays of a view share."
+            " The test is a weak one: with so few views single rays test, which do not show errors that all rays of "
+            "a view share."
         )
     return Verdict(
         calibrated=calibrated,

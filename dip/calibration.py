@@ -1,4 +1,4 @@
-"""Are the error bars right? Held-out rays against what the posterior predicts of them."""
+"""Are the error bars right? Test rays against what the posterior predicts of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEVELS = 19  # of the coverage curve: 5, 10, ..., 95 %
 
 @dataclass(frozen=True)
 class Calibration:
-    """What held-out rays say of the error bars. With error bars that are right, each figure has a known value.
+    """What test rays say of the error bars. With error bars that are right, each figure has a known value.
 
     Args:
         chi_square: rᵀ S⁻¹ r per ray, S the predictive covariance; 1 expected.
@@ -21,14 +21,14 @@ class Calibration:
         z: (rays,) residuals over their predictive standard deviations; N(0, 1) expected.
         nominal: (levels,) intervals' nominal coverage.
         observed: (levels,) share of rays inside them.
-        n_rays: how many rays were held out.
+        n_rays: how many test rays there are.
         n_angles: from how many views.
-        temperature: factor by which held-out rays (others than these) scaled the learned covariance.
+        temperature: factor by which the choosing rays, which are others, scaled the learned covariance.
         angles_rad: of the views.
         chi_square_error: standard error of `chi_square` by what views differ in: rays of one view err together, so that
             views count, not rays. NaN where fewer than two judge.
         coverage_error: the same of `coverage_95`.
-        whole_views: whether views were held out as a whole; single rays show no error that a view's rays share.
+        whole_views: whether whole views test; single rays show no error that a view's rays share.
     """
 
     chi_square: float
@@ -54,7 +54,7 @@ def calibrate(
     temperature: float = 1.0,
     angles_rad: tuple[float, ...] = (),
 ) -> Calibration:
-    """Compare residuals of held-out rays with their predictive covariance S = L Lᵀ.
+    """Compare residuals of test rays with their predictive covariance S = L Lᵀ.
 
     Args:
         residual: (rays,) float64, data minus prediction.
@@ -62,7 +62,7 @@ def calibrate(
         views: (rays,) number of each ray's view; all of one view if left out.
         whole_views: carried along.
         temperature: carried along.
-        angles_rad: carried along; one for each view with rays held out.
+        angles_rad: carried along; one for each view with test rays.
     """
     whitened = torch.linalg.solve_triangular(predictive_factor, residual[:, None], upper=False)[:, 0]
     z = residual / predictive_factor.square().sum(dim=1).sqrt()

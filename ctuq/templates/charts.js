@@ -7,6 +7,9 @@ const LOOK = matchMedia("(pointer: coarse)").matches ? false : "zoom"; // a fing
 const CLEAR = "rgba(0,0,0,0)";
 const CONFIG = { displayModeBar: false, responsive: true, showTips: false };
 
+// Of an axis over a map: what is pointed at is crossed, and read beside the map instead of over it.
+const CROSS = { showspikes: true, spikemode: "across", spikesnap: "hovered data", spikethickness: 1, spikedash: "solid", spikecolor: "#19d3f3" };
+
 function axis(title, more = {}) {
   return { title: { text: title, standoff: 6 }, zeroline: false, automargin: true, ...more };
 }

@@ -1,6 +1,6 @@
 // Four views of one image: what is pointed at, enlarged or drawn on one of them is so on all.
 
-const MARK = "#19d3f3";
+const DRAWING = "#19d3f3"; // in neither of the colour scales
 const GREY = [[0, "#000000"], [1, "#ffffff"]];
 const DRAW_MODES = { look: LOOK, line: "drawline", disc: "drawcircle", rectangle: "drawrect" };
 
@@ -12,23 +12,23 @@ class Maps {
 
   async draw() {
     const { field, numbers: { limits, colours } } = this;
-    const deviation = { colorscale: colours };
-    const attenuation = { colorscale: GREY, zmin: limits.image[0], zmax: limits.image[1] };
-    const std = this.shaped(field.std);
-    const relative = this.shaped(field.relative);
-    const share = relative.map((row) => Array.from(row, (value) => (value >= 0 ? `± ${value.toPrecision(3)} %` : "too little attenuation")));
-    const at = "<br>at (%{x:.2f}, %{y:.2f}) mm<extra></extra>";
     const views = {
-      image: { z: this.shaped(field.image), ...attenuation, title: "attenuation (1/mm)", customdata: std, hovertemplate: `%{z:.4g} ± %{customdata:.2g} 1/mm${at}` },
-      deviation: { z: std, ...deviation, zmin: limits.std[0], zmax: limits.std[1], title: "standard deviation (1/mm)", hovertemplate: `± %{z:.3g} 1/mm${at}` },
-      relative: { z: relative, customdata: share, ...deviation, zmin: 0, zmax: limits.relative[1], title: "deviation / attenuation (%)", hovertemplate: `%{customdata}${at}` },
-      sample: { ...attenuation, title: "attenuation (1/mm)", hovertemplate: `%{z:.4g} 1/mm${at}` },
+      image: { z: field.image, ...this.attenuation, title: "attenuation (1/mm)" },
+      deviation: { z: field.std, colorscale: colours, zmin: limits.std[0], zmax: limits.std[1], title: "standard deviation (1/mm)" },
+      relative: { z: field.relative, colorscale: colours, zmin: 0, zmax: limits.relative[1], title: "deviation / attenuation (%)" },
+      sample: { z: field.nSamples ? field.sample(0) : [], ...this.attenuation, title: "attenuation (1/mm)" },
     };
     for (const place of this.places) {
-      const { title, z = this.shaped(field.sample(0)), ...view } = views[place.id];
-      await Plotly.newPlot(place, [{ type: "heatmap", z, ...this.axes(), colorbar: colourBar(title), ...view }], this.layout(), CONFIG);
+      const { title, z, ...view } = views[place.id];
+      const map = { type: "heatmap", z: this.shaped(z), hoverinfo: "none", ...this.axes(), colorbar: colourBar(title), ...view };
+      await Plotly.newPlot(place, [map], this.layout(), { ...CONFIG, doubleClick: "reset" });
       this.listen(place);
     }
+  }
+
+  get attenuation() {
+    const [zmin, zmax] = this.numbers.limits.image;
+    return { colorscale: GREY, zmin, zmax };
   }
 
   axes() {
@@ -36,17 +36,29 @@ class Maps {
     return { x0: field.x(0), dx: field.pixel, y0: field.y(0), dy: -field.pixel };
   }
 
+  // Of the image, whatever is drawn beyond it, in mm.
+  get extent() {
+    const { field: { cols, rows, pixel } } = this;
+    return { x: [(-cols * pixel) / 2, (cols * pixel) / 2], y: [(-rows * pixel) / 2, (rows * pixel) / 2] };
+  }
+
   layout() {
-    const square = { scaleanchor: "x", constrain: "domain" };
-    const shape = { line: { color: MARK, width: 2 }, fillcolor: CLEAR };
-    return layout(axis("x (mm)", { constrain: "domain", showgrid: false }), axis("y (mm)", { ...square, showgrid: false }),
-      { margin: { l: 46, r: 8, t: 8, b: 100 }, newshape: shape });
+    const { x, y } = this.extent;
+    const shared = { constrain: "domain", showgrid: false, ...CROSS };
+    return layout(axis("x (mm)", { range: x, ...shared }), axis("y (mm)", { range: y, scaleanchor: "x", ...shared }),
+      { margin: { l: 46, r: 8, t: 8, b: 100 }, newshape: { line: { color: DRAWING, width: 3 }, fillcolor: CLEAR } });
   }
 
   shaped(values) { return rowsOf({ rows: this.field.rows, cols: this.field.cols, values }); }
 
-  showSample(number) {
-    return Plotly.restyle("sample", { z: [this.shaped(this.field.sample(number))] });
+  // As it is, on the image's greys; or what it has more (red) or less (blue) than the image.
+  showSample(number, minusImage) {
+    const { field, numbers: { limits } } = this;
+    const limit = 2 * limits.std[1];
+    const { colorscale, ...more } = minusImage ? { colorscale: "RdBu", zmin: -limit, zmax: limit } : this.attenuation;
+    const z = minusImage ? field.sampleMinusImage(number) : field.sample(number);
+    const title = minusImage ? "sample − image (1/mm)" : "attenuation (1/mm)";
+    return Plotly.restyle("sample", { z: [this.shaped(z)], colorscale: [colorscale], "colorbar.title.text": title, ...more });
   }
 
   listen(place) {
@@ -62,7 +74,7 @@ class Maps {
     const at = { xval: this.field.x(col), yval: this.field.y(row) };
     const silently = true; // or each view would answer to the others
     for (const place of this.places) if (place !== from) Plotly.Fx.hover(place, at, "xy", silently);
-    this.onPoint(row, col);
+    this.onPoint();
   }
 
   move(event) {
@@ -80,10 +92,9 @@ class Maps {
     if (this.busy) return;
     if (change.shapes) {
       this.onDrawn(this.mode, change.shapes.at(-1));
-    } else if ("xaxis.range[0]" in change || "xaxis.autorange" in change) {
+    } else if (Object.keys(change).some((key) => key.startsWith("xaxis.range"))) {
       const { xaxis, yaxis } = place.layout;
-      const whole = "xaxis.autorange" in change;
-      await this.everywhere(whole ? { "xaxis.autorange": true, "yaxis.autorange": true } : { "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range] }, place);
+      await this.everywhere({ "xaxis.range": [...xaxis.range], "yaxis.range": [...yaxis.range] }, place);
     }
   }
 
@@ -98,11 +109,16 @@ class Maps {
     return this.everywhere({ dragmode: DRAW_MODES[mode] });
   }
 
-  mark(shapes) {
-    return this.everywhere({ shapes: shapes.map((shape) => ({ line: { color: MARK, width: 2 }, ...shape })) });
+  mark(marks) { return this.everywhere(marks); }
+
+  // One of them, as large as the screen has room for; or all, beside or below each other.
+  async only(name) {
+    document.getElementById("maps").classList.toggle("single", name !== "all");
+    for (const place of this.places) place.closest(".view").hidden = name !== "all" && place.id !== name;
+    for (const place of this.places) if (!place.closest(".view").hidden) await Plotly.Plots.resize(place);
   }
 
-  show(x, y) { return this.everywhere({ "xaxis.range": x, "yaxis.range": y }); }
+  show({ x, y }) { return this.everywhere({ "xaxis.range": [...x], "yaxis.range": [...y] }); }
 
-  whole() { return this.everywhere({ "xaxis.autorange": true, "yaxis.autorange": true }); }
+  whole() { return this.show(this.extent); }
 }

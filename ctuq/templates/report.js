@@ -5,6 +5,10 @@ const inMm = (numbers) => numbers.map((number) => Number(number.toFixed(3))).joi
 // A line as its field writes it.
 const lineText = ([x0, y0, x1, y1]) => `${inMm([x0, y0]).replace(",", ", ")} to ${inMm([x1, y1]).replace(",", ", ")}`;
 
+function onChoice(name, act) {
+  for (const choice of document.querySelectorAll(`input[name=${name}]`)) choice.addEventListener("change", () => act(choice.value));
+}
+
 // What is found or wrong, under its field too: the maps may be out of sight.
 function say(id, text, wrong) {
   byId(`${id}-said`).textContent = text;
@@ -20,10 +24,20 @@ function tellLine(field, ends) {
   return met?.pixels.length ? met : null;
 }
 
-function tellPixel(field, row, col) {
+// One pixel, above the maps and beside each of them; `shown` is the sample that is on show, null without any.
+function tellPixel(field, [row, col], shown) {
   const i = row * field.cols + col;
-  const share = field.image[i] > field.floor ? ` (${((100 * field.std[i]) / field.image[i]).toPrecision(2)} %)` : "";
-  byId("pixel").textContent = `${withDeviation(field.image[i], field.std[i])} 1/mm${share} at (${minus(`${field.x(col).toFixed(2)}, ${field.y(row).toFixed(2)}`)}) mm`;
+  const [value, std, share] = [field.image[i], field.std[i], field.relativeAt(i)];
+  const enough = share >= 0;
+  const told = enough ? ` (${share.toPrecision(2)} %)` : "";
+  byId("pixel").textContent = `${withDeviation(value, std)} 1/mm${told} at (${minus(`${field.x(col).toFixed(2)}, ${field.y(row).toFixed(2)}`)}) mm`;
+  byId("image-value").textContent = minus(`${value.toPrecision(4)} 1/mm`);
+  byId("deviation-value").textContent = `± ${std.toPrecision(3)} 1/mm`;
+  byId("relative-value").textContent = enough ? `± ${share.toPrecision(3)} %` : "too little attenuation";
+  if (shown === null) return;
+  const { number, minusImage } = shown;
+  const more = field.minusImageAt(number, i);
+  byId("sample-value").textContent = minus(minusImage ? `minus the image: ${more > 0 ? "+" : ""}${more.toPrecision(3)} 1/mm` : `${field.sampleAt(number, i).toPrecision(4)} 1/mm`);
 }
 
 function tellRegion(field) {
@@ -42,28 +56,25 @@ function tellRegion(field) {
   say("region", empty ? "" : text, !empty && !pixels?.length);
 }
 
-function shapesOf(ends, region, leastCertain) {
-  const shapes = [{ type: "rect", ...leastCertain, line: { color: MARK, width: 1.5, dash: "dot" } }];
-  if (ends) shapes.push({ type: "line", x0: ends[0], y0: ends[1], x1: ends[2], y1: ends[3] });
-  const [kind, rest = ""] = region.trim().split(":");
-  const n = rest.split(",").map(Number);
-  if (kind === "disc") shapes.push({ type: "circle", x0: n[0] - n[2], x1: n[0] + n[2], y0: n[1] - n[2], y1: n[1] + n[2] });
-  if (kind === "rectangle") shapes.push({ type: "rect", x0: n[0], y0: n[1], x1: n[2], y1: n[3] });
-  return shapes;
-}
-
 class Page {
   constructor(field, numbers) {
     this.field = field;
     this.leastCertain = numbers.least_certain;
     this.maps = new Maps(field, numbers, {
-      onPoint: (row, col) => tellPixel(field, row, col),
+      onPoint: () => this.tellPixel(),
       onDrawn: (mode, shape) => this.drawn(mode, shape),
     });
   }
 
   // The sample that is shown, counted from 0; null where there is none.
   get sample() { return this.field.nSamples ? Number(byId("sample-number").value) - 1 : null; }
+
+  // That sample, and whether without the image.
+  get shown() {
+    return this.sample === null ? null : { number: this.sample, minusImage: document.querySelector("input[name=sample-as]:checked").value === "difference" };
+  }
+
+  tellPixel() { if (this.maps.cursor) tellPixel(this.field, this.maps.cursor, this.shown); }
 
   // Ends of the line in the field; null where it holds no line.
   get ends() { return this.field.line(byId("line").value); }
@@ -75,20 +86,30 @@ class Page {
     await this.maps.draw();
     await this.update();
     for (const id of ["line", "region"]) byId(id).addEventListener("change", () => this.update());
-    for (const mode of document.querySelectorAll("input[name=mode]")) mode.addEventListener("change", () => this.maps.setMode(mode.value));
+    onChoice("mode", (mode) => this.maps.setMode(mode));
+    onChoice("view", (view) => this.maps.only(view));
+    onChoice("sample-as", () => this.flip());
+    if (matchMedia("(max-width: 48rem)").matches) await this.show("image"); // a column of four is long
     byId("least-certain").hidden = false;
     byId("least-certain").addEventListener("click", () => this.showLeastCertain());
     byId("whole").addEventListener("click", () => this.maps.whole());
     byId("sample-number")?.addEventListener("input", () => this.flip());
   }
 
+  // One map, or all, as if it had been chosen.
+  show(view) {
+    document.querySelector(`input[name=view][value=${view}]`).checked = true;
+    return this.maps.only(view);
+  }
+
   // Enlarged, with as much again on every side.
-  showLeastCertain() {
+  async showLeastCertain() {
     const { x0, x1, y0, y1 } = this.leastCertain;
     const [margin, above] = [x1 - x0, y1 - y0];
+    if (byId("deviation").closest(".view").hidden) await this.show("deviation");
     byId("deviation").scrollIntoView({ block: "center" });
     byId("deviation").focus({ preventScroll: true });
-    return this.maps.show([x0 - margin, x1 + margin], [y0 - above, y1 + above]);
+    return this.maps.show({ x: [x0 - margin, x1 + margin], y: [y0 - above, y1 + above] });
   }
 
   // What was drawn becomes text in a field, as if it had been typed.
@@ -107,13 +128,14 @@ class Page {
     const { field, ends, leastCertain } = this;
     tellRegion(field);
     this.met = tellLine(field, ends);
-    await this.maps.mark(shapesOf(this.met && ends, field.inside(byId("region").value) ? byId("region").value : "", leastCertain));
+    await this.maps.mark(marksOf(this.met && ends, field.inside(byId("region").value) ? byId("region").value : "", leastCertain));
     await drawProfile("profile", field, this.met, this.sample);
   }
 
   async flip() {
     byId("sample-label").textContent = `${this.sample + 1} of ${this.field.nSamples}`;
-    await this.maps.showSample(this.sample);
+    await this.maps.showSample(this.sample, this.shown.minusImage);
+    this.tellPixel();
     await drawProfile("profile", this.field, this.met, this.sample);
   }
 }

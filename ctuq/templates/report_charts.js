@@ -4,14 +4,14 @@ function drawCoverage(place, { nominal, observed }) {
   const within = "%{y:.1f} % of the rays lie in their %{x:.0f} % interval<extra></extra>";
   return Plotly.newPlot(place, [
     { x: [0, 100], y: [0, 100], mode: "lines", name: "as it should be", line: { color: SECOND, dash: "dash" }, hoverinfo: "skip" },
-    { x: nominal, y: observed, mode: "lines+markers", name: "held-out rays", line: { color: FIRST }, hovertemplate: within },
-  ], layout(axis("interval (% of a Gaussian)", { range: [0, 101] }), axis("held-out rays inside (%)", { range: [0, 101] })), CONFIG);
+    { x: nominal, y: observed, mode: "lines+markers", name: "test rays", line: { color: FIRST }, hovertemplate: within },
+  ], layout(axis("interval (% of a Gaussian)", { range: [0, 101] }), axis("test rays inside (%)", { range: [0, 101] })), CONFIG);
 }
 
 function drawScores(place, { z, density }) {
   const normal = Array.from({ length: 101 }, (_, i) => (i - 50) / 10);
   return Plotly.newPlot(place, [
-    { x: z, y: density, type: "bar", name: "held-out rays", marker: { color: BAND, line: { color: FIRST, width: 1 } } },
+    { x: z, y: density, type: "bar", name: "test rays", marker: { color: BAND, line: { color: FIRST, width: 1 } } },
     { x: normal, y: normal.map((v) => Math.exp((-v * v) / 2) / Math.sqrt(2 * Math.PI)), mode: "lines", name: "N(0, 1)", line: { color: SECOND } },
   ], layout(axis("(measured − predicted) / deviation"), axis("density"), { bargap: 0 }), CONFIG);
 }
@@ -24,14 +24,14 @@ function logAxis(title, values) {
   return axis(title, { type: "log", tickvals, ticktext: tickvals.map(String) });
 }
 
-function drawFit(place, { step, fitted, held_out, chosen }) {
-  const losses = [...fitted, ...held_out].filter((loss) => loss !== null);
+function drawFit(place, { step, fitted, choosing, chosen }) {
+  const losses = [...fitted, ...choosing].filter((loss) => loss !== null);
   const vertical = losses.length && losses.every((loss) => loss > 0) ? logAxis("loss", losses) : axis("loss", { exponentformat: "power" });
   const line = { type: "line", x0: chosen, x1: chosen, yref: "paper", y0: 0, y1: 1, line: { color: "#888888", dash: "dot" } };
   const label = { x: chosen, yref: "paper", y: 1, text: `chosen: step ${Math.round(chosen)}`, showarrow: false, xanchor: "right", yanchor: "top" };
   return Plotly.newPlot(place, [
     { x: step, y: fitted, mode: "lines", name: "fitted rays", line: { color: SECOND } },
-    { x: step, y: held_out, mode: "lines", name: "held-out rays", line: { color: FIRST } },
+    { x: step, y: choosing, mode: "lines", name: "choosing rays", line: { color: FIRST } },
   ], layout(axis("step"), vertical,
     chosen === null ? {} : { shapes: [line], annotations: [label] }), CONFIG);
 }
@@ -51,14 +51,26 @@ function rowTicks(rows) {
 
 // Line integrals in grey; what the image leaves of them from blue to red.
 async function drawSinogram(places, { measured, residual, limit, degrees, detectors, tested }) {
-  const draw = async (place, packedMap, title, unit, colours) => Plotly.newPlot(place, [{
-    type: "heatmap", z: rowsOf(await unpackedLevels(packedMap)), x: detectors, colorbar: colourBar(title), ...colours,
-    text: degrees, customdata: degrees.map((angle) => detectors.map(() => angle)),
-    hovertemplate: `%{z:.3g}${unit}<br>detector pixel %{x}, angle %{customdata:.4g}°<extra></extra>`,
-  }], layout(axis("detector pixel"), viewAxis(degrees), { margin: { l: 50, r: 12, t: 8, b: 100 }, shapes: rowTicks(tested) }), CONFIG);
-  const grey = [[0, "#000000"], [1, "#ffffff"]];
-  await draw(places[0], measured, "line integral", "", { colorscale: grey });
-  await draw(places[1], residual, "(measured − image's) / deviation", " deviations", { colorscale: "RdBu", zmin: -limit, zmax: limit });
+  const maps = await Promise.all([measured, residual].map(async (packedMap) => rowsOf(await unpackedLevels(packedMap))));
+  const draw = (place, z, title, colours) => Plotly.newPlot(place, [{
+    type: "heatmap", z, x: detectors, hoverinfo: "none", colorbar: colourBar(title), ...colours,
+  }], layout(axis("detector pixel", CROSS), { ...viewAxis(degrees), ...CROSS }, { margin: { l: 50, r: 12, t: 8, b: 100 }, shapes: rowTicks(tested) }), CONFIG);
+  await draw(places[0], maps[0], "line integral", { colorscale: [[0, "#000000"], [1, "#ffffff"]] });
+  await draw(places[1], maps[1], "(measured − image's) / deviation", { colorscale: "RdBu", zmin: -limit, zmax: limit });
+  const tell = (row, col) => {
+    const at = `at detector pixel ${detectors[col]}, ${Number(degrees[row].toPrecision(4))}°`;
+    const texts = [maps[0][row][col].toPrecision(3), `${maps[1][row][col].toPrecision(3)} deviations`];
+    places.forEach((place, k) => { byId(`${place}-value`).textContent = `${minus(texts[k])} ${at}`; });
+  };
+  for (const [place, other] of [places, [...places].reverse()]) {
+    const point = ({ points: [{ pointNumber: [row, col] }] }) => {
+      Plotly.Fx.hover(other, { xval: detectors[col], yval: row }, "xy", true);
+      tell(row, col);
+    };
+    byId(place).on("plotly_hover", point);
+    byId(place).on("plotly_click", point);
+    byId(place).on("plotly_unhover", () => Plotly.Fx.unhover(other));
+  }
 }
 
 // Every pixel that a line meets with its own 95 % band, and the sample that is shown beside it; empty without a line.

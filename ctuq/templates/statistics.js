@@ -19,15 +19,19 @@ class Field {
   col(x) { return Math.round(x / this.pixel + (this.cols - 1) / 2); }
 
   // Per cent of the attenuation; nothing where there is too little of it.
-  get relative() {
-    return this.image.map((value, i) => (value > this.floor ? (100 * this.std[i]) / value : NaN));
+  relativeAt(i) { return this.image[i] > this.floor ? (100 * this.std[i]) / this.image[i] : NaN; }
+
+  get relative() { return this.image.map((_, i) => this.relativeAt(i)); }
+
+  minusImageAt(number, i) {
+    return (this.std[i] * this.steps[number * this.image.length + i]) / this.perDeviation;
   }
 
-  sampleAt(number, i) {
-    return this.image[i] + (this.std[i] * this.steps[number * this.image.length + i]) / this.perDeviation;
-  }
+  sampleAt(number, i) { return this.image[i] + this.minusImageAt(number, i); }
 
   sample(number) { return this.image.map((_, i) => this.sampleAt(number, i)); }
+
+  sampleMinusImage(number) { return this.image.map((_, i) => this.minusImageAt(number, i)); }
 
   // The pixels that a line from one point to another meets, in mm along it; each once.
   along([x0, y0, x1, y1]) {

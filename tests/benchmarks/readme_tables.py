@@ -42,7 +42,7 @@ def real() -> list[str]:
             "views",
             "correlation: ctuq / FBP / CGLS",
             "chi-square per ray",
-            "coverage 95 % of held-out rays",
+            "coverage 95 % of test rays",
             "of pixels",
             "counting the reference's noise",
             "rms z of pixels",
@@ -71,7 +71,7 @@ def real() -> list[str]:
 
 def real_in_short() -> list[str]:
     """One row a scan, means over seeds: what README.md has room for."""
-    header = ("coverage 95 % of held-out rays", "of pixels", "rms z of pixels", "seconds")
+    header = ("coverage 95 % of test rays", "of pixels", "rms z of pixels", "seconds")
     rows = [_header("scan", "views", "correlation: ctuq / FBP", "chi-square per ray", *header)]
     for name, title in SCANS.items():
         scan = results("real")["scans"][name]
@@ -99,7 +99,7 @@ def kmnist() -> list[str]:
             "coverage 50 / 90 / 95 %",
             "joint log-likelihood a pixel",
             "rank correlation",
-            "held-out chi-square",
+            "chi-square of test rays",
         )
     ]
     for angles in ANGLES:

@@ -162,7 +162,7 @@ def scans() -> list[str]:
             keys = ("linearisation_error", "chi_square_per_ray", "image_rms_z")
             yield [name, *(f"{mean[key]:.2f}" for key in keys), f"{100 * mean['image_coverage_95']:.1f} %"]
 
-    columns = ("scan", "error", "held-out chi-square per ray", "rms z of pixels", "coverage 95 % of pixels")
+    columns = ("scan", "error", "chi-square per test ray", "rms z of pixels", "coverage 95 % of pixels")
     return _table("real", columns, rows())
 
 

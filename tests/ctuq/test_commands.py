@@ -102,7 +102,7 @@ def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixtur
     assert errors == ""
     for words in ("12 views × 1 row × 16 detector pixels", "0° to 165°", "parallel beam", "memory", "no problems"):
         assert words in said
-    for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays judge"):
+    for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays test"):
         assert words in said
 
 
@@ -194,9 +194,12 @@ def test_demo_writes_three_files_and_says_where(
 def test_doctor_fails_when_something_that_should_work_does_not(
     status: Status, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "diagnose", lambda: [Finding("torch", status, "2.13.0")])
+    monkeypatch.setattr(commands, "diagnose", lambda _: [Finding("torch", status, "2.13.0", {"major": 2})])
     assert main(["doctor"]) == code
     assert capsys.readouterr().out.split() == [status, "torch", "2.13.0"]
+    assert main(["doctor", "--json"]) == code
+    found = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert found == {"event": "found", "name": "torch", "status": status, "detail": "2.13.0", "figures": {"major": 2}}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_both_maps_have_units_millimetres_and_colour_bars(tmp_path: Path) -> Non
 
 def test_the_verdict_stands_on_the_picture_in_one_line() -> None:
     good = draw_picture(fake_reconstruction()).get_supxlabel()
-    assert good.startswith("error bars calibrated: of 1,260 held-out rays 9")
+    assert good.startswith("error bars calibrated: of 1,260 test rays 9")
     bad = draw_picture(fake_reconstruction(calibration=fake_calibration(spread=2.0))).get_supxlabel()
     assert bad.startswith("error bars not calibrated")
     assert "\n" not in good + bad

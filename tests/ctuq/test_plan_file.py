@@ -84,4 +84,6 @@ def test_the_picture_shows_every_view_and_the_promise(tmp_path: Path) -> None:
     assert gains.lines[0].get_ydata().tolist() == made().candidate_scores.tolist()  # type: ignore[union-attr]
     assert promise.lines[0].get_xdata().tolist() == [2, 3, 4, 5]  # type: ignore[union-attr]
     assert promise.lines[0].get_ydata().tolist() == [0.4, 0.3, 0.25, 0.2]  # type: ignore[union-attr]
+    assert promise.get_ylim()[0] == 0
+    assert promise.get_ylim()[1] >= 1.05 * 0.4  # room for a whole dot
     assert made().picture(tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

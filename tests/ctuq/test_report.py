@@ -81,9 +81,9 @@ def test_everything_is_on_the_page() -> None:
     places = {attrs["id"] for tag, attrs in page.tags if "plot" in (attrs.get("class") or "")}
     assert places == {"image", "deviation", "relative", "sample", "profile", "coverage", "scores", "fit-curve"}
     for words in (
-        "Error bars calibrated. Of 1,260 held-out rays",
+        "Error bars calibrated. Of 1,260 test rays",
         "believe these error bars for rays and averages. Single pixels at sharp edges can be off by more.",
-        "chi-square per ray from 0.8 to 1.25, and at least 90 % of the held-out rays",
+        "chi-square per test ray from 0.8 to 1.25, and at least 90 % of the test rays",
         "first warning second warning",
         "ctuq reconstruct disc.h5 --out disc-again.h5 --seed 7",
         "ab" * 32,
@@ -95,9 +95,9 @@ def test_everything_is_on_the_page() -> None:
         "object 0.050000 ± 0.000085 1/mm",
         "pixels above half of the maximum; ± is the deviation of that mean under the model (from 4 samples",
         "beam hardening and scatter are not in it",
-        "training steps that the held-out rays chose 700",
+        "training steps that the choosing rays chose 700",
         "Sample 1 of 4",
-        "least certain around (",
+        "least certain 3 around (",
         "worst residual",
         "3°, 43°, 83°",
     ):
@@ -229,7 +229,7 @@ def test_views_that_tested_are_marked_and_rays_beyond_their_deviation_counted() 
     residual = scaled_residual(made.rays, made.rays.sinogram, made.image)
     assert found["beyond"] == [100 * float((abs(residual) > limit).mean()) for limit in (2, 3)]
     text = Page(render_report(made)).text
-    assert "12 views over 0 to 165°, all fitted in the end; 2 tested the error bars" in text
+    assert "12 views over 0 to 165°, all fitted in the end; 2 are test views" in text
     assert "noise alone would leave 4.6 % and 0.27 %" in text
 
 

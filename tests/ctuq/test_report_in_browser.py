@@ -67,8 +67,22 @@ def test_pointing_at_a_pixel_reads_the_numbers_of_the_file(report: Opened, made:
     assert std == pytest.approx(float(made.std[row, col]), rel=0.05)
     assert value == pytest.approx(float(made.image[row, col]), abs=0.1 * std)
     assert f"{made.grid.x_mm()[col]:.2f}" in text
-    # The other views point at the same pixel.
-    assert report.page.locator(".hoverlayer .hovertext").count() == 4
+    # The other views point at the same pixel, with a cross; their values stand beside them, and nothing over them.
+    assert crossed(report) == ["image", "deviation", "relative", "sample"]
+    assert report.page.locator(".hoverlayer .hovertext").count() == 0
+    assert float(read(report, "image-value").split()[0]) == pytest.approx(float(made.image[row, col]), abs=1e-5)
+    assert float(read(report, "deviation-value").split()[1]) == pytest.approx(std, rel=0.05)
+    assert float(read(report, "sample-value").split()[0]) == pytest.approx(
+        float(made.samples[0, row, col]), abs=0.1 * std
+    )
+
+
+def crossed(report: Opened) -> list[str]:
+    """Maps on which lines cross at what is pointed at."""
+    found: list[str] = report.page.evaluate(
+        "[...document.querySelectorAll('.map')].filter((m) => m.querySelector('.spikeline')).map((m) => m.id)"
+    )
+    return found
 
 
 def test_arrow_keys_walk_over_the_pixels(report: Opened, made: Reconstruction) -> None:
@@ -148,14 +162,17 @@ def test_the_least_certain_square_is_drawn_and_shown(report: Opened, made: Recon
     )
     assert (square["x0"] + square["x1"]) / 2 == pytest.approx(worst.x_mm)
     assert square["y1"] - square["y0"] == pytest.approx(worst.side_mm)
+    assert tags(report)["3"] == [pytest.approx(square["x1"]), pytest.approx(square["y1"])]
     assert left < square["x0"] < square["x1"] < right
     report.page.click("#whole")
 
 
 def test_where_there_is_too_little_attenuation_no_share_is_told(report: Opened) -> None:
-    told = report.page.evaluate("document.getElementById('relative').data[0].customdata")
-    assert told[0][0] == "too little attenuation"
-    assert "NaN" not in str(told)
+    report.page.locator("#relative").scroll_into_view_if_needed()
+    report.page.mouse.move(*centre_of(report, "relative", (0.02, 0.02)))
+    report.page.wait_for_timeout(300)
+    assert read(report, "relative-value") == "too little attenuation"
+    assert "NaN" not in read(report, "pixel")
 
 
 @pytest.mark.parametrize("mode", ["line", "disc", "rectangle"])
@@ -179,6 +196,81 @@ def test_what_is_drawn_becomes_text(report: Opened, mode: str) -> None:
     report.page.check("input[value=look]")
 
 
+def tags(report: Opened) -> dict[str, list[float]]:
+    """Places of the numbers on the maps, in mm."""
+    found = report.page.evaluate("document.getElementById('image').layout.annotations.map((a) => [a.text, a.x, a.y])")
+    return {text: place for text, *place in found}
+
+
+def test_marks_are_white_on_black_and_numbered_as_the_text_has_them(report: Opened) -> None:
+    set_field(report, "line", "-5,1 to 5,1")
+    set_field(report, "region", "disc:2,-1,3")
+    assert tags(report)["1"] == [-5, 1]
+    assert tags(report)["2"] == [2, 2]
+    under, over = report.page.evaluate(
+        "document.getElementById('relative').layout.shapes.filter((s) => s.type === 'circle').map((s) => s.line)"
+    )
+    assert (under["color"], over["color"]) == ("#000000", "#ffffff")
+    assert under["width"] > over["width"] + 1
+    assert report.page.inner_text("label[for=line] .tag") == "1"
+    assert report.page.inner_text("label[for=region] .tag") == "2"
+    colour = report.page.evaluate("getComputedStyle(document.querySelector('#image .annotation text')).fill")
+    assert colour == "rgb(255, 255, 255)"
+    set_field(report, "region", "")
+    assert sorted(tags(report)) == ["1", "3"]
+
+
+def test_a_sample_is_shown_without_the_image(report: Opened, made: Reconstruction) -> None:
+    map_and_title = "({ z, colorbar }) => [z.map((row) => [...row]), colorbar.title.text]"
+    shown = f"({map_and_title})(document.getElementById('sample').data[0])"
+    report.page.focus("#sample-number")
+    report.page.keyboard.press("End")
+    report.page.check("input[value=difference]")
+    report.page.wait_for_timeout(300)
+    difference, title = report.page.evaluate(shown)
+    gap = (torch.tensor(difference) - (made.samples[4] - made.image)).abs() / made.std
+    assert float(gap.max()) < 0.07
+    assert title == "sample − image (1/mm)"
+    report.page.focus("#sample")
+    report.page.keyboard.press("ArrowRight")
+    assert read(report, "sample-value").startswith("minus the image: ")
+    report.page.check("input[value=sample][name=sample-as]")
+    report.page.focus("#sample-number")
+    report.page.keyboard.press("Home")
+    report.page.wait_for_timeout(300)
+    image, title = report.page.evaluate(shown)
+    assert float(((torch.tensor(image) - made.samples[0]).abs() / made.std).max()) < 0.07
+    assert title == "attenuation (1/mm)"
+
+
+def visible_maps(report: Opened) -> list[str]:
+    return [
+        name for name in ("image", "deviation", "relative", "sample") if report.page.is_visible(f".view:has(#{name})")
+    ]
+
+
+def test_one_map_is_shown_at_a_time_or_all(report: Opened) -> None:
+    assert len(visible_maps(report)) == 4
+    before = report.page.locator("#relative").bounding_box()
+    report.page.check("input[name=view][value=relative]")
+    report.page.wait_for_timeout(300)
+    assert visible_maps(report) == ["relative"]
+    after = report.page.locator("#relative .main-svg").first.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] > before["width"]
+    report.page.click("#least-certain")  # brings the map that it is shown on
+    report.page.wait_for_timeout(300)
+    assert visible_maps(report) == ["deviation"]
+    report.page.emulate_media(media="print")
+    assert len(visible_maps(report)) == 4
+    report.page.emulate_media(media="screen")
+    report.page.check("input[name=view][value=all]")
+    report.page.wait_for_timeout(300)
+    assert len(visible_maps(report)) == 4
+    report.page.click("#whole")
+
+
 def test_samples_are_flipped_through(report: Opened, made: Reconstruction) -> None:
     report.page.focus("#sample-number")
     report.page.keyboard.press("ArrowRight")
@@ -196,11 +288,15 @@ def test_enlarging_one_view_enlarges_all(report: Opened) -> None:
         "['image', 'deviation', 'sample'].map((n) => document.getElementById(n).layout.xaxis.range)"
     )
     assert ranges[0] == ranges[1] == ranges[2]
-    report.page.click("#whole")
+    report.page.locator("#sample").scroll_into_view_if_needed()
+    report.page.mouse.dblclick(*centre_of(report, "sample"))
+    report.page.wait_for_timeout(500)
+    assert report.page.evaluate("document.getElementById('image').layout.xaxis.range") == pytest.approx([-9.6, 9.6])
 
 
 def test_a_finger_reads_a_pixel(browser: Browser, tmp_path: Path, made: Reconstruction) -> None:
     found = opened(browser, made.report(tmp_path / "r.html"), width=400, touch=True)
+    assert visible_maps(found) == ["image"]  # four in a column are long
     found.page.locator("#image").scroll_into_view_if_needed()
     found.page.touchscreen.tap(*centre_of(found, "image"))
     found.page.wait_for_selector("#pixel:has-text('± ')")
@@ -233,3 +329,14 @@ def test_the_sinogram_is_that_of_the_scan(browser: Browser, tmp_path: Path) -> N
     shown = found.page.evaluate("document.getElementById('sinogram').data[0].z.map((row) => [...row])")
     step = float(scan.sinogram.max() - scan.sinogram.min()) / 254
     torch.testing.assert_close(torch.tensor(shown), scan.sinogram.float(), atol=step, rtol=0)
+    found.page.locator("#residual").scroll_into_view_if_needed()
+    found.page.mouse.move(*centre_of(found, "residual"))
+    found.page.wait_for_timeout(300)
+    value, told, degrees = re.findall(r"-?[\d.]+", read(found, "sinogram-value"))
+    assert float(value) == pytest.approx(
+        float(scan.sinogram[round(float(degrees) / 15), int(told)]), abs=step + 0.005 * float(value)
+    )
+    assert abs(int(told) - scan.sinogram.shape[1] / 2) <= 1
+    assert float(degrees) in (75, 90)
+    assert "deviations at detector pixel" in read(found, "residual-value")
+    assert found.page.locator(".hoverlayer .hovertext").count() == 0

@@ -38,7 +38,7 @@ def test_the_rule(chi_square: float, coverage_95: float, calibrated: bool, words
 def test_the_evidence_is_in_plain_words() -> None:
     found = judge(replace(fake_calibration(), chi_square=1.04, coverage_95=0.952))
     assert found.sentence == (
-        "Of 1,260 held-out rays 95.2 ± 0.8 % fell in their 95 % interval (chi-square 1.04 ± 0.05 per ray): believe "
+        "Of 1,260 test rays 95.2 ± 0.8 % fell in their 95 % interval (chi-square 1.04 ± 0.05 per ray): believe "
         "these error bars for rays and averages."
     )
     assert found.caveat == "Single pixels at sharp edges can be off by more."
@@ -72,7 +72,7 @@ def test_numbers_within_a_standard_error_of_the_rule_are_at_its_edge(
 
 def test_single_rays_are_said_to_be_a_weak_test() -> None:
     few = judge(replace(fake_calibration(spread=2.0), whole_views=False))
-    assert "single rays were held out" in few.sentence
+    assert "single rays test" in few.sentence
     assert "24 views" in few.next_step
     assert "single rays" not in judge(fake_calibration()).sentence
 
