@@ -229,18 +229,20 @@ def counts_calibration() -> list[str]:
 
 
 def rectangles() -> list[str]:
-    """One row an image: planned views that reach the PSNR of 20, and of 30, equidistant ones; and the mean."""
+    """One row an image: views that reach the PSNR of 20, and of 30, equidistant ones, by design; and the means."""
     found = results("rectangles_128")
-    by_target = {target: row["planned"] for target, row in found["summary"].items()}
-    rows = [_header("image", *(f"PSNR (dB) of {n} equidistant: reached with" for n in by_target))]
+    designs = {"planned": "planned", "matern": "Matérn field"}
+    columns = [(target, name) for target in found["summary"] for name in designs]
+    rows = [_header("image", *(f"{designs[name]}: PSNR of {n} equidistant with" for n, name in columns))]
     for index, row in found["images"].items():
-        if "planned" in row:
-            psnr = row["equidistant"]["psnr_db"]
-            cells = [f"{psnr[n]:.2f}: {planned['views'][index]:.1f}" for n, planned in by_target.items()]
-            rows.append(f"| {index} | {' | '.join(cells)} |")
+        views = [found["summary"][n][name]["views"].get(index) for n, name in columns]
+        most = max(map(int, row["equidistant"]["psnr_db"]))
+        cells = ["–" if n is None else f"over {most}" if n > most else f"{n:.1f}" for n in views]
+        rows.append(f"| {index} | {' | '.join(cells)} |")
     shares = []
-    for planned in by_target.values():
-        mean, low, high = (round(100 * planned["saved"][key]) for key in ("mean", "low", "high"))
+    for target, name in columns:
+        saved = found["summary"][target][name]["saved"]
+        mean, low, high = (round(100 * saved[key]) for key in ("mean", "low", "high"))
         shares.append(f"{mean} % fewer ({low} to {high})")
     return [*rows, f"| mean, 95 % interval | {' | '.join(shares)} |"]
 
