@@ -3,7 +3,9 @@ from .config import Config as Config
 from .config import load_config as load_config
 from .errors import CtuqError as CtuqError
 from .errors import InputError as InputError
+from .initial_weights import InitialWeights as InitialWeights
 from .planning import plan as plan
+from .pretraining import pretrain as pretrain
 from .reconstructing import reconstruct as reconstruct
 from .reconstruction import Reconstruction as Reconstruction
 from .result_file import read_result as read_result

@@ -96,7 +96,7 @@ def batch(  # noqa: PLR0913, PLR0917  one argument an option
             scans=tuple(scans),
             out=out,
             wishes=Wishes(
-                config=settings,
+                config=settings.for_any_folder(),
                 seed=seed,
                 choice=SourceChoice(entry=entry, data=data, angles=_absolute(angles), flats=flats, darks=darks),
                 rows=parse_rows(rows),

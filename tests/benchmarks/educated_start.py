@@ -1,0 +1,175 @@
+"""PSNR against steps of fits from random and from educated weights, and the error bars of both; writes JSON.
+
+python -m tests.benchmarks.educated_start [--cases kmnist lotus] [--images 4] [--seeds 0 1 2] [--weights DIR]
+
+Weights are trained on random ellipses by `ctuq.pretrain`, once a case, and kept in a folder. KMNIST: the first
+validation images, 20 angles, 5 % noise, settings of configs/kmnist.yaml; lotus: 64x64 pixels from 45 views against the
+authors' filtered back-projection, default settings. A share of the steps is one of fit.steps and fit.refit_steps alike.
+Error bars are of KMNIST, from random weights with all steps and from educated ones with a third. Seconds are of one
+core's time, as the processor counts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import ctuq
+from ctuq.problem import fitted_image
+from dip import DensePosterior
+from tests.benchmarks.environment import SHARED_DATA, save
+from tests.benchmarks.kmnist import CONFIG, score_errors, simulate
+from tests.benchmarks.real import CASES, area_average
+
+ANGLES, NOISE = 20, 0.05
+SHARES = {"random": (1 / 9, 1 / 3, 1.0), "educated": (1 / 9, 1 / 3)}
+SCORES = ("psnr_db", "rms_z", "coverage_95", "joint_log_likelihood", "held_out_chi_square", "held_out_coverage_95")
+
+Psnr = Callable[[Tensor], float]
+
+
+def of_share(config: ctuq.Config, share: float) -> list[str]:
+    """Overrides for a share of the configured steps."""
+    return [f"fit.steps={round(share * config.fit.steps)}", f"fit.refit_steps={round(share * config.fit.refit_steps)}"]
+
+
+def educated(name: str, scan: ctuq.Scan, config: ctuq.Config, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The override that names the weights, made where they are missing, and how they came to be."""
+    path, notes = folder / f"{name}.safetensors", folder / f"{name}.json"
+    if not path.exists():
+        began = time.process_time()
+        found = ctuq.pretrain(scan, config)
+        seconds = time.process_time() - began
+        kept = ("settings", "noise_share", "rms_error", "rms_error_of_input")
+        notes.write_text(json.dumps({"core_seconds": seconds, **{key: found.record[key] for key in kept}}))
+        found.save(path)
+    told: dict[str, Any] = json.loads(notes.read_text())
+    print(name, told, flush=True)
+    return f"fit.init={path}", told
+
+
+def curves(
+    scan: ctuq.Scan, source: Path | None, overrides: Sequence[str], init: str, psnr: Psnr, seed: int
+) -> list[dict[str, Any]]:
+    """PSNR of the image that is fitted in every share of the steps, by start."""
+    config = ctuq.load_config(source, overrides=overrides)
+    points = []
+    for start, shares in SHARES.items():
+        for share in shares:
+            chosen = [*overrides, *of_share(config, share), *([init] if start == "educated" else [])]
+            began = time.process_time()
+            image = fitted_image(scan, ctuq.load_config(source, overrides=chosen), seed=seed)
+            seconds = time.process_time() - began
+            points.append({"start": start, "share": share, "psnr_db": psnr(image), "core_seconds": seconds})
+            print(scan.name, seed, points[-1], flush=True)
+    return points
+
+
+def scored(scan: ctuq.Scan, image: np.ndarray, overrides: Sequence[str]) -> dict[str, float]:
+    """Error bars of a KMNIST image against its truth, and by held-out rays."""
+    found = ctuq.reconstruct(scan, ctuq.load_config(CONFIG, overrides=overrides))
+    error = torch.as_tensor(image) - found.image.double()
+    assert isinstance(found.posterior, DensePosterior)
+    figures = {
+        "psnr_db": float(-10 * torch.log10(error.square().mean())),
+        **score_errors(error, found.posterior.covariance()),
+        "held_out_chi_square": found.calibration.chi_square,
+        "held_out_coverage_95": found.calibration.coverage_95,
+    }
+    return {name: figures[name] for name in SCORES}
+
+
+def means(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, float]:
+    """Of every key."""
+    return {key: statistics.fmean(row[key] for row in rows) for key in keys}
+
+
+def summed_up(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over images or seeds, for each start and share of the steps."""
+    groups = [(start, share) for start, shares in SHARES.items() for share in shares]
+    return [
+        {"start": start, "share": share}
+        | means([p for p in points if (p["start"], p["share"]) == (start, share)], ("psnr_db", "core_seconds"))
+        for start, share in groups
+    ]
+
+
+def kmnist(n_images: int, folder: Path) -> dict[str, Any]:
+    """Curves and error bars of validation images."""
+    images = np.load(SHARED_DATA / "kmnist" / "kmnist.npz")["validation"][:n_images] / 255.0
+    scans = [simulate(image, index, ANGLES, NOISE)[0] for index, image in enumerate(images)]
+    config = ctuq.load_config(CONFIG, overrides=[f"pretraining.noise={NOISE}"])
+    init, training = educated("kmnist", scans[0], config, folder)
+    points: list[dict[str, Any]] = []
+    bars: dict[str, list[dict[str, float]]] = {"random": [], "educated": []}
+    for scan, image in zip(scans, images, strict=True):
+
+        def psnr(found: Tensor, truth: np.ndarray = image) -> float:
+            return float(-10 * torch.log10((found.double() - torch.as_tensor(truth)).square().mean()))
+
+        points += [{"image": scan.name, **point} for point in curves(scan, CONFIG, (), init, psnr, 0)]
+        for start, chosen in (("random", []), ("educated", [init, *of_share(config, 1 / 3)])):
+            bars[start].append(scored(scan, image, chosen))
+            print(scan.name, start, bars[start][-1], flush=True)
+    return {
+        "setting": {"split": "validation", "images": n_images, "angles": ANGLES, "noise": NOISE},
+        "pretraining": training,
+        "mean": summed_up(points),
+        "error_bars_mean": {start: means(rows, SCORES) for start, rows in bars.items()},
+        "points": points,
+        "error_bars": bars,
+    }
+
+
+def lotus(seeds: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Curves of the real scan."""
+    case = CASES["lotus"]
+    overrides = ["grid.size=64", f"scan.angle_step={case.angle_step}"]
+    scan, config = case.scan(), ctuq.load_config(None, overrides=overrides)
+    init, training = educated("lotus", scan, config, folder)
+    image, pixel_mm = case.reference()
+
+    def psnr(found: Tensor) -> float:
+        side = scan.geometry.field_of_view_mm
+        grid = scan.geometry.grid.__class__(shape=(64, 64), pixel_mm=side / 64)
+        reference = area_average(image, pixel_mm, grid)
+        return float(10 * math.log10(reference.max().square() / (found - reference).square().mean()))
+
+    points = [{"seed": seed, **point} for seed in seeds for point in curves(scan, None, overrides, init, psnr, seed)]
+    return {
+        "setting": {"overrides": overrides, "seeds": list(seeds)},
+        "pretraining": training,
+        "mean": summed_up(points),
+        "points": points,
+    }
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="*", choices=["kmnist", "lotus"], default=["kmnist", "lotus"])
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--weights", type=Path, default=Path("educated-weights"), help="folder of weights")
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)  # as the command line does
+    options.weights.mkdir(exist_ok=True)
+    for name in options.cases:
+        found = kmnist(options.images, options.weights) if name == "kmnist" else lotus(options.seeds, options.weights)
+        for row in found["mean"]:
+            print(name, row, flush=True)
+        print("written to", save(f"educated_start_{name}", found))
+
+
+if __name__ == "__main__":
+    main()
