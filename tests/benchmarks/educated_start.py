@@ -1,22 +1,21 @@
 """PSNR against steps of fits from random and from educated weights, and the error bars of both; writes JSON.
 
-python -m tests.benchmarks.educated_start [--cases kmnist lotus] [--images 4] [--seeds 0 1 2] [--weights DIR]
+python -m tests.benchmarks.educated_start [--cases kmnist lotus] [--images 6] [--bars 3] [--seeds 0 1] [--weights DIR]
 
 Weights are trained on random ellipses by `ctuq.pretrain`, once a case, and kept in a folder. KMNIST: the first
-validation images, 20 angles, 5 % noise, settings of configs/kmnist.yaml; lotus: 64x64 pixels from 45 views against the
-authors' filtered back-projection, default settings. A share of the steps is one of fit.steps and fit.refit_steps alike.
-Error bars are of KMNIST, from random weights with all steps and from educated ones with a third. Seconds are of one
-core's time, as the processor counts it.
+validation images, 20 angles, 5 % noise, settings of configs/kmnist.yaml, curves with one member. Lotus: 64x64 pixels
+from 45 views against the authors' filtered back-projection, default settings. A share of the steps is one of fit.steps
+and fit.refit_steps alike. Error bars are of KMNIST, from random weights with all steps and from educated ones with a
+third. Seconds are of one core's time, as the processor counts it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,13 @@ from torch import Tensor
 import ctuq
 from ctuq.problem import fitted_image
 from dip import DensePosterior
+from operators import ImageGrid
 from tests.benchmarks.environment import SHARED_DATA, save
 from tests.benchmarks.kmnist import CONFIG, score_errors, simulate
 from tests.benchmarks.real import CASES, area_average
 
 ANGLES, NOISE = 20, 0.05
+ONE_MEMBER = ["fit.members=1"]
 SHARES = {"random": (1 / 9, 1 / 3, 1.0), "educated": (1 / 9, 1 / 3)}
 SCORES = ("psnr_db", "rms_z", "coverage_95", "joint_log_likelihood", "held_out_chi_square", "held_out_coverage_95")
 
@@ -104,72 +105,81 @@ def summed_up(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def kmnist(n_images: int, folder: Path) -> dict[str, Any]:
-    """Curves and error bars of validation images."""
-    images = np.load(SHARED_DATA / "kmnist" / "kmnist.npz")["validation"][:n_images] / 255.0
+def kmnist(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Curves of validation images, then error bars of some; told anew after every image."""
+    images = np.load(SHARED_DATA / "kmnist" / "kmnist.npz")["validation"][: options.images] / 255.0
     scans = [simulate(image, index, ANGLES, NOISE)[0] for index, image in enumerate(images)]
     config = ctuq.load_config(CONFIG, overrides=[f"pretraining.noise={NOISE}"])
-    init, training = educated("kmnist", scans[0], config, folder)
+    init, training = educated("kmnist", scans[0], config, options.weights)
+    setting = {"split": "validation", "angles": ANGLES, "noise": NOISE, "curve_overrides": ONE_MEMBER}
     points: list[dict[str, Any]] = []
     bars: dict[str, list[dict[str, float]]] = {"random": [], "educated": []}
+
+    def told() -> dict[str, Any]:
+        mean = {start: means(rows, SCORES) for start, rows in bars.items() if rows}
+        return {"setting": setting, "pretraining": training, "mean": summed_up(points), "error_bars_mean": mean} | {
+            "points": points,
+            "error_bars": bars,
+        }
+
     for scan, image in zip(scans, images, strict=True):
+        truth = torch.as_tensor(image)
 
-        def psnr(found: Tensor, truth: np.ndarray = image) -> float:
-            return float(-10 * torch.log10((found.double() - torch.as_tensor(truth)).square().mean()))
+        def psnr(found: Tensor, truth: Tensor = truth) -> float:
+            return float(-10 * torch.log10((found.double() - truth).square().mean()))
 
-        points += [{"image": scan.name, **point} for point in curves(scan, CONFIG, (), init, psnr, 0)]
+        points += [{"image": scan.name, **point} for point in curves(scan, CONFIG, ONE_MEMBER, init, psnr, 0)]
+        yield told()
+    for scan, image in list(zip(scans, images, strict=True))[: options.bars]:
         for start, chosen in (("random", []), ("educated", [init, *of_share(config, 1 / 3)])):
             bars[start].append(scored(scan, image, chosen))
             print(scan.name, start, bars[start][-1], flush=True)
-    return {
-        "setting": {"split": "validation", "images": n_images, "angles": ANGLES, "noise": NOISE},
-        "pretraining": training,
-        "mean": summed_up(points),
-        "error_bars_mean": {start: means(rows, SCORES) for start, rows in bars.items()},
-        "points": points,
-        "error_bars": bars,
-    }
+        yield told()
 
 
-def lotus(seeds: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Curves of the real scan."""
-    case = CASES["lotus"]
-    overrides = ["grid.size=64", f"scan.angle_step={case.angle_step}"]
-    scan, config = case.scan(), ctuq.load_config(None, overrides=overrides)
-    init, training = educated("lotus", scan, config, folder)
-    image, pixel_mm = case.reference()
+def lotus(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Curves of the real scan; told anew after every seed."""
+    case, size = CASES["lotus"], 64
+    overrides = [f"grid.size={size}", f"scan.angle_step={case.angle_step}"]
+    trained = [*overrides, "pretraining.images=500", "pretraining.steps=1500"]
+    scan = case.scan()
+    init, training = educated("lotus", scan, ctuq.load_config(None, overrides=trained), options.weights)
+    grid = ImageGrid(shape=(size, size), pixel_mm=scan.geometry.field_of_view_mm / size)
+    reference = area_average(*case.reference(), grid)
 
     def psnr(found: Tensor) -> float:
-        side = scan.geometry.field_of_view_mm
-        grid = scan.geometry.grid.__class__(shape=(64, 64), pixel_mm=side / 64)
-        reference = area_average(image, pixel_mm, grid)
-        return float(10 * math.log10(reference.max().square() / (found - reference).square().mean()))
+        return float(10 * torch.log10(reference.max().square() / (found - reference).square().mean()))
 
-    points = [{"seed": seed, **point} for seed in seeds for point in curves(scan, None, overrides, init, psnr, seed)]
-    return {
-        "setting": {"overrides": overrides, "seeds": list(seeds)},
-        "pretraining": training,
-        "mean": summed_up(points),
-        "points": points,
-    }
+    points: list[dict[str, Any]] = []
+    for seed in options.seeds:
+        points += [{"seed": seed, **point} for point in curves(scan, None, overrides, init, psnr, seed)]
+        yield {
+            "setting": {"overrides": overrides},
+            "pretraining": training,
+            "mean": summed_up(points),
+            "points": points,
+        }
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="*", choices=["kmnist", "lotus"], default=["kmnist", "lotus"])
-    parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--cases", nargs="*", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--images", type=int, default=6, help="of KMNIST, for the curves")
+    parser.add_argument("--bars", type=int, default=3, help="of those, for the error bars")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="of lotus")
     parser.add_argument("--weights", type=Path, default=Path("educated-weights"), help="folder of weights")
     options = parser.parse_args()
     torch.set_flush_denormal(True)  # as the command line does
     options.weights.mkdir(exist_ok=True)
     for name in options.cases:
-        found = kmnist(options.images, options.weights) if name == "kmnist" else lotus(options.seeds, options.weights)
+        for found in RUNS[name](options):
+            print("written to", save(f"educated_start_{name}", found), flush=True)
         for row in found["mean"]:
-            print(name, row, flush=True)
-        print("written to", save(f"educated_start_{name}", found))
+            print(name, row)
 
+
+RUNS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {"kmnist": kmnist, "lotus": lotus}
 
 if __name__ == "__main__":
     main()
