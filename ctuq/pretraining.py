@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ctuq.config import Config, PretrainingConfig
+from ctuq.config import RANDOM, Config, PretrainingConfig
 from ctuq.ellipses import random_ellipses
 from ctuq.errors import CtuqError, InputError
 from ctuq.initial_weights import InitialWeights, shape_of
 from ctuq.library_versions import library_versions
 from ctuq.network_input import network_input, scale_of
-from ctuq.preparation import prepare
+from ctuq.preparation import prepare, require_feasible
 from ctuq.preprocessing import preprocess
 from ctuq.rays import degrees_of, geometry_attributes
 from ctuq.scan import Scan
@@ -47,6 +48,8 @@ def pretrain(
     """
     config = config or Config()
     watch = StageWatch(on_step)
+    # The file that fit.init names may be what is made now.
+    require_feasible(scan, config.model_copy(update={"fit": replace(config.fit, init=RANDOM)}))
     with watch.stage("preprocess"):
         prepared = prepare(preprocess(scan, config.preprocessing, on_step=watch.step), config)
     noise = _noise_share(prepared, config.pretraining)
@@ -54,25 +57,11 @@ def pretrain(
         inputs, images = simulated_pairs(prepared, config, noise, rng=np.random.default_rng(seed), watch=watch)
     n_tests = max(1, len(images) // _TESTS)
     inputs, images = inputs.to(device), images.to(device)
-    networks = []
-    for member in range(config.fit.members):
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, member]).generate_state(1)[0]))
-        network = UNet(config.network, generator=generator).to(device)
-        with watch.stage("pretrain" if config.fit.members == 1 else f"pretrain-{member + 1}"):
-            try:
-                pretrain_network(
-                    network,
-                    inputs[n_tests:],
-                    images[n_tests:],
-                    settings=config.pretraining,
-                    generator=generator,
-                    on_step=watch.step,
-                )
-            except FloatingPointError as error:
-                raise CtuqError(str(error)) from error
-        networks.append(network)
-    errors = [_root_mean_square_error(network, inputs[:n_tests], images[:n_tests]) for network in networks]
-    before = float((inputs[:n_tests] - images[:n_tests]).square().mean().sqrt())
+    networks = [
+        _trained(member, inputs[n_tests:], images[n_tests:], config, seed, watch)
+        for member in range(config.fit.members)
+    ]
+    tests, truths = inputs[:n_tests], images[:n_tests]
     record = {
         "trained_on": "random ellipses",
         "versions": library_versions(),
@@ -80,11 +69,25 @@ def pretrain(
         "settings": config.as_json()["pretraining"],
         "geometry": _geometry_record(prepared),
         "noise_share": noise,
-        "rms_error_of_input": before,
-        "rms_error": errors,
+        "rms_error_of_input": float((tests - truths).square().mean().sqrt()),
+        "rms_error": [_root_mean_square_error(network, tests, truths) for network in networks],
     }
     weights = tuple({name: value.cpu() for name, value in network.state_dict().items()} for network in networks)
     return InitialWeights(weights, shape_of(networks[0]), record)
+
+
+def _trained(member: int, inputs: Tensor, images: Tensor, config: Config, seed: int, watch: StageWatch) -> UNet:
+    """A network of its own draws, as every member's is."""
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, member]).generate_state(1)[0]))
+    network = UNet(config.network, generator=generator).to(inputs.device)
+    with watch.stage("pretrain" if config.fit.members == 1 else f"pretrain-{member + 1}"):
+        try:
+            pretrain_network(
+                network, inputs, images, settings=config.pretraining, generator=generator, on_step=watch.step
+            )
+        except FloatingPointError as error:
+            raise CtuqError(str(error)) from error
+    return network
 
 
 def simulated_pairs(

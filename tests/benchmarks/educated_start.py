@@ -1,6 +1,6 @@
 """PSNR against steps of fits from random and from educated weights, and the error bars of both; writes JSON.
 
-python -m tests.benchmarks.educated_start [--cases kmnist lotus] [--images 6] [--bars 3] [--seeds 0 1] [--weights DIR]
+python -m tests.benchmarks.educated_start [--cases kmnist error_bars lotus] [--images 4] [--weights DIR]
 
 Weights are trained on random ellipses by `ctuq.pretrain`, once a case, and kept in a folder. KMNIST: the first
 validation images, 20 angles, 5 % noise, settings of configs/kmnist.yaml, curves with one member. Lotus: 64x64 pixels
@@ -76,10 +76,10 @@ def curves(
     return points
 
 
-def scored(scan: ctuq.Scan, image: np.ndarray, overrides: Sequence[str]) -> dict[str, float]:
+def scored(scan: ctuq.Scan, truth: Tensor, overrides: Sequence[str]) -> dict[str, float]:
     """Error bars of a KMNIST image against its truth, and by held-out rays."""
     found = ctuq.reconstruct(scan, ctuq.load_config(CONFIG, overrides=overrides))
-    error = torch.as_tensor(image) - found.image.double()
+    error = truth - found.image.double()
     assert isinstance(found.posterior, DensePosterior)
     figures = {
         "psnr_db": float(-10 * torch.log10(error.square().mean())),
@@ -105,36 +105,44 @@ def summed_up(points: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def kmnist(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Curves of validation images, then error bars of some; told anew after every image."""
+def validation(options: argparse.Namespace) -> tuple[list[tuple[ctuq.Scan, Tensor]], str, dict[str, Any]]:
+    """Scans of KMNIST's first validation images with the images, what to start from, and how that came to be."""
     images = np.load(SHARED_DATA / "kmnist" / "kmnist.npz")["validation"][: options.images] / 255.0
-    scans = [simulate(image, index, ANGLES, NOISE)[0] for index, image in enumerate(images)]
+    pairs = [(simulate(image, index, ANGLES, NOISE)[0], torch.as_tensor(image)) for index, image in enumerate(images)]
     config = ctuq.load_config(CONFIG, overrides=[f"pretraining.noise={NOISE}"])
-    init, training = educated("kmnist", scans[0], config, options.weights)
-    setting = {"split": "validation", "angles": ANGLES, "noise": NOISE, "curve_overrides": ONE_MEMBER}
+    return pairs, *educated("kmnist", pairs[0][0], config, options.weights)
+
+
+def kmnist(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Curves of validation images; told anew after every image."""
+    pairs, init, training = validation(options)
+    setting = {"split": "validation", "angles": ANGLES, "noise": NOISE, "overrides": ONE_MEMBER}
     points: list[dict[str, Any]] = []
-    bars: dict[str, list[dict[str, float]]] = {"random": [], "educated": []}
-
-    def told() -> dict[str, Any]:
-        mean = {start: means(rows, SCORES) for start, rows in bars.items() if rows}
-        return {"setting": setting, "pretraining": training, "mean": summed_up(points), "error_bars_mean": mean} | {
-            "points": points,
-            "error_bars": bars,
-        }
-
-    for scan, image in zip(scans, images, strict=True):
-        truth = torch.as_tensor(image)
+    for scan, truth in pairs:
 
         def psnr(found: Tensor, truth: Tensor = truth) -> float:
             return float(-10 * torch.log10((found.double() - truth).square().mean()))
 
         points += [{"image": scan.name, **point} for point in curves(scan, CONFIG, ONE_MEMBER, init, psnr, 0)]
-        yield told()
-    for scan, image in list(zip(scans, images, strict=True))[: options.bars]:
-        for start, chosen in (("random", []), ("educated", [init, *of_share(config, 1 / 3)])):
-            bars[start].append(scored(scan, image, chosen))
-            print(scan.name, start, bars[start][-1], flush=True)
-        yield told()
+        yield {"setting": setting, "pretraining": training, "mean": summed_up(points), "points": points}
+
+
+def error_bars(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Scores of validation images; told anew after each."""
+    pairs, init, training = validation(options)
+    setting = {"split": "validation", "angles": ANGLES, "noise": NOISE}
+    rows: list[dict[str, Any]] = []
+    for scan, truth in pairs:
+        for start, share in (("educated", 1 / 3), ("random", 1.0)):
+            more = [init] if start == "educated" else []
+            chosen = [*more, *of_share(ctuq.load_config(CONFIG), share)]
+            rows.append({"image": scan.name, "start": start, "share": share, **scored(scan, truth, chosen)})
+            print(rows[-1], flush=True)
+            mean = [
+                {"start": one} | means([row for row in rows if row["start"] == one], SCORES)
+                for one in dict.fromkeys(row["start"] for row in rows)
+            ]
+            yield {"setting": setting, "pretraining": training, "mean": mean, "rows": rows}
 
 
 def lotus(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -165,8 +173,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", choices=list(RUNS), default=list(RUNS))
-    parser.add_argument("--images", type=int, default=6, help="of KMNIST, for the curves")
-    parser.add_argument("--bars", type=int, default=3, help="of those, for the error bars")
+    parser.add_argument("--images", type=int, default=4, help="of KMNIST")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1], help="of lotus")
     parser.add_argument("--weights", type=Path, default=Path("educated-weights"), help="folder of weights")
     options = parser.parse_args()
@@ -179,7 +186,11 @@ def main() -> None:
             print(name, row)
 
 
-RUNS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {"kmnist": kmnist, "lotus": lotus}
+RUNS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
+    "kmnist": kmnist,
+    "error_bars": error_bars,
+    "lotus": lotus,
+}
 
 if __name__ == "__main__":
     main()

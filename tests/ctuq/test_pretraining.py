@@ -206,6 +206,12 @@ def test_masked_rays_teach_nothing_and_noise_is_the_scans() -> None:
     assert found == pytest.approx(3.0 / float(loud.sinogram.abs().mean()), rel=0.3)
 
 
+def test_what_could_not_be_reconstructed_is_refused_and_the_file_may_be_yet_to_make() -> None:
+    with pytest.raises(InputError, match=r"grid\.largest_attenuation"):
+        pretrain(scan(), config("network.output=sigmoid"))
+    assert weights("fit.init=not-yet", "pretraining.steps=2").weights
+
+
 @pytest.mark.parametrize("setting", ["images=1", "noise=-1", "noise=.nan", "steps=0", "batch=0"])
 def test_settings_out_of_range_are_named(setting: str) -> None:
     with pytest.raises(InputError, match=rf"pretraining.*{setting.partition('=')[0]}"):
