@@ -34,6 +34,7 @@ from operators import ImageGrid, ParallelBeam, RayTransform
 SMALL = ("grid.size=16", "network.channels=[4, 4]", "network.skip_channels=[2]", "fit.bfloat16=false")
 SHORT = ("fit.steps=8", "fit.refit_steps=2", "fit.tv_weights=[0]", "evidence.max_evaluations=3")
 TRAINING = ("pretraining.images=48", "pretraining.steps=300", "pretraining.learning_rate=0.01")
+KERNEL = ("prior.kind=tangent-kernel", "network.output=sigmoid", "grid.largest_attenuation=1")
 
 
 def scan(*, variance: Any = None, deviation: float = 0.1) -> Scan:
@@ -72,7 +73,7 @@ def test_a_fit_that_starts_from_them_starts_lower_and_repeats(file: Path) -> Non
 
 
 def test_every_member_starts_from_weights_of_its_own() -> None:
-    found = weights("fit.members=2", "pretraining.steps=2")
+    found = weights("fit.members=2", "pretraining.steps=2", *KERNEL)
     first, second = found.weights
     assert not torch.equal(first["outward.weight"], second["outward.weight"])
 
@@ -130,11 +131,10 @@ def test_weights_of_another_network_are_refused(overrides: tuple[str, ...], word
 
 
 def test_more_members_than_weights_are_refused(file: Path) -> None:
-    kernel = ("prior.kind=tangent-kernel", "network.output=sigmoid", "grid.largest_attenuation=1")
-    found = weights("pretraining.steps=2", *kernel)
+    found = weights("pretraining.steps=2", *KERNEL)
     found.save(file, force=True)
     with pytest.raises(InputError, match=r"weights of 2 networks .*fit\.members.* got 1: .*fit\.members=1"):
-        reconstruct(scan(), config(f"fit.init={file}", "fit.members=2", *kernel))
+        reconstruct(scan(), config(f"fit.init={file}", "fit.members=2", *KERNEL))
 
 
 def other_tensors(path: Path) -> None:
