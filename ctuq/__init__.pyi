@@ -1,7 +1,9 @@
 from .angle_plan import AnglePlan
 from .config import Config, load_config
 from .errors import CtuqError, InputError
+from .initial_weights import InitialWeights
 from .planning import plan
+from .pretraining import pretrain
 from .reconstructing import reconstruct
 from .reconstruction import Reconstruction
 from .result_file import read_result
@@ -13,12 +15,14 @@ __all__ = [
     "AnglePlan",
     "Config",
     "CtuqError",
+    "InitialWeights",
     "InputError",
     "Reconstruction",
     "Scan",
     "SourceChoice",
     "load_config",
     "plan",
+    "pretrain",
     "read_result",
     "read_scan",
     "reconstruct",

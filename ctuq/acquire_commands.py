@@ -72,7 +72,7 @@ def start(  # noqa: PLR0913  one argument an option
             candidates=read_candidates(candidates),
             criterion=criterion.value,
             roi=roi,
-            config=settings,
+            config=settings.for_any_folder(),
             seed=seed,
             force=force,
         )

@@ -85,7 +85,7 @@ def batch(  # noqa: PLR0913  one argument an option
             scans=tuple(scans),
             out=out,
             wishes=Wishes(
-                config=settings,
+                config=settings.for_any_folder(),
                 seed=seed,
                 choice=replace(choice, angles=_absolute(choice.angles)),
                 rows=parse_rows(rows),

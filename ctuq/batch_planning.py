@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ctuq.archive import Contents, Entry, look, stamp
@@ -14,6 +15,7 @@ from ctuq.batch_manifest import Manifest
 from ctuq.batch_names import assign_names
 from ctuq.config import Config
 from ctuq.errors import InputError
+from ctuq.initial_weights import deciding_settings
 from ctuq.run_lock import RunLock, is_alive
 from ctuq.source_choice import SourceChoice
 from ctuq.stage_watch import OnStep
@@ -47,12 +49,12 @@ class Wishes:
     retry_failed: bool = False
     force: bool = False
 
-    @property
+    @cached_property
     def settings(self) -> str:
         """Hash of what every result is made with; which rows are wanted is none of it."""
         config = self.config.model_copy(update={"scan": self.config.scan.model_copy(update={"row": None})})
         version = importlib.metadata.version("ctuq")
-        return settings_key(config.as_json(), version=version, seed=self.seed, named=self._named)
+        return settings_key(deciding_settings(config), version=version, seed=self.seed, named=self._named)
 
     @property
     def _named(self) -> dict[str, str | None]:

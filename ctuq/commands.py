@@ -29,6 +29,7 @@ from ctuq.options import (
 )
 from ctuq.outcome import FAILED, outcome
 from ctuq.plan_jobs import PlanRequest, plan_to_files
+from ctuq.pretrain_command import pretrain
 from ctuq.reconstruct_command import reconstruct
 from ctuq.replay_curves import STRATEGIES, ReplaySettings
 from ctuq.replay_jobs import ReplayRequest, replay_to_files
@@ -51,6 +52,7 @@ app.command(epilog="Example: ctuq reconstruct scan.h5 --out result.h5 --set grid
     reconstruct
 )
 app.command(epilog="Example: ctuq simulate --out scan.h5 --phantom rectangles --photons 1000")(simulate)
+app.command(epilog="Example: ctuq pretrain scan.h5 --out weights.safetensors --set grid.size=128")(pretrain)
 app.command(epilog="Example: ctuq batch scans/ --out results --workers 2 --set grid.size=128")(batch)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ctuq.errors import InputError
 from ctuq.preprocessing import PreprocessingSettings
-from dip import EvidenceSettings, FitSettings, PosteriorSettings, PriorSettings, UNetSettings
+from dip import EvidenceSettings, FitSettings, PosteriorSettings, PretrainingSettings, PriorSettings, UNetSettings
+
+RANDOM = "random"
+"""`fit.init` of fits that start from random weights."""
 
 
 class _Section(BaseModel):
@@ -38,6 +43,30 @@ class ScanConfig(_Section):
     detector_bin: int | None = Field(default=None, ge=1)
     angle_step: int = Field(default=1, ge=1)
     row: int | None = Field(default=None, ge=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(FitSettings):
+    """`FitSettings`, and `init`: "random" weights to start from, or the path of a file of `ctuq pretrain`."""
+
+    init: str = RANDOM
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig(PretrainingSettings):
+    """`PretrainingSettings`, and what is learned from: `images` of random ellipses, and the `noise` of their rays as a
+    share of the mean line integral (None: as neighbouring detector pixels of the scan show it).
+    """
+
+    images: int = 2000
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images < 2:
+            raise ValueError(f"images must be at least 2, got {self.images}")
+        if self.noise is not None and not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise must be a finite number from 0, got {self.noise}")
 
 
 class HoldoutConfig(_Section):
@@ -80,6 +109,7 @@ class Config(_Section):
         preprocessing: what is done to the rays before.
         network: the U-Net that makes the image.
         fit: how it is trained.
+        pretraining: how weights for it to start from are made.
         prior: which images the linearised network holds for possible.
         evidence: how the variances are learned.
         posterior: how the error bars are computed.
@@ -91,12 +121,19 @@ class Config(_Section):
     scan: ScanConfig = ScanConfig()
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     network: UNetSettings = UNetSettings()
-    fit: FitSettings = FitSettings()
+    fit: FitConfig = FitConfig()
+    pretraining: PretrainingConfig = PretrainingConfig()
     prior: PriorSettings = PriorSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     posterior: PosteriorSettings = PosteriorSettings()
     holdout: HoldoutConfig = HoldoutConfig()
     design: DesignConfig = DesignConfig()
+
+    def for_any_folder(self) -> Config:
+        """The same with absolute paths, for processes that may have another working folder."""
+        if self.fit.init == RANDOM:
+            return self
+        return self.model_copy(update={"fit": replace(self.fit, init=str(Path(self.fit.init).resolve()))})
 
     def as_json(self) -> dict[str, Any]:
         """The resolved configuration in JSON's types."""

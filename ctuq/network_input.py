@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,3 +23,8 @@ def network_input(geometry: Geometry, sinogram: Tensor, seen: Tensor) -> Tensor:
     views = torch.nonzero(seen.any(dim=1))[:, 0]
     filled = interpolated(sinogram[views], seen[views])
     return filtered_back_projection(geometry.select(views), filled, window="hann")
+
+
+def scale_of(image: Tensor) -> float:
+    """What an image is divided by to have no unit: a high quantile of its values, or 1 where they are zero."""
+    return float(np.quantile(image.abs().cpu().numpy(), 0.99)) or 1.0

@@ -11,6 +11,7 @@ import torch
 from ctuq.config import Config
 from ctuq.cost import Cost
 from ctuq.errors import InputError
+from ctuq.initial_weights import initial_weights
 from ctuq.scan import Scan
 from dip import UNet, check_prior_kind
 from operators import ImageGrid
@@ -71,6 +72,10 @@ def estimate(scan: Scan, config: Config) -> Estimate:
 def _conflicts(config: Config, size: int) -> list[str]:
     """Settings that cannot go together."""
     problems = []
+    try:
+        initial_weights(config)
+    except InputError as error:
+        problems.append(str(error))
     if config.network.output == "sigmoid" and config.grid.largest_attenuation is None:
         problems.append(
             "expected grid.largest_attenuation (1/mm) with network.output=sigmoid, which cannot exceed it, got none: "

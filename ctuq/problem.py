@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ctuq.config import Config
 from ctuq.errors import InputError
-from ctuq.network_input import network_input
+from ctuq.initial_weights import InitialWeights, initial_weights
+from ctuq.network_input import network_input, scale_of
 from ctuq.preparation import prepare
 from ctuq.preprocessing import preprocess
 from ctuq.scan import Scan
@@ -33,13 +33,14 @@ class Problem:
     inputs: Tensor  # (members, 1, 1, row, col): filtered back-projections of what each member is fitted to
     holdout: Holdout
     seeds: Callable[[str], torch.Generator]
+    start: InitialWeights | None  # of the fit; None: random
 
 
 def pose(scan: Scan, config: Config, seed: int, device: str) -> Problem:
     """A prepared scan as a problem.
 
     Raises:
-        InputError: too few views or rays to hold any out.
+        InputError: too few views or rays to hold any out, or weights to start from that do not fit.
     """
     seeds = _generators(scan.name, seed)
     try:
@@ -53,7 +54,7 @@ def pose(scan: Scan, config: Config, seed: int, device: str) -> Problem:
     except ValueError as error:
         raise InputError(f"{error} (holdout.fraction, fit.members)") from error
     inputs = torch.stack([network_input(scan.geometry, scan.sinogram, fitted) for fitted in holdout.fitted])
-    scale = config.grid.largest_attenuation or float(np.quantile(inputs[0].abs().cpu().numpy(), 0.99)) or 1.0
+    scale = config.grid.largest_attenuation or scale_of(inputs[0])
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
     if isinstance(scan.noise_variance, Tensor):
         noise = scan.noise_variance.double().cpu() * float(scan.noise_variance.double().reciprocal().mean())
@@ -66,14 +67,17 @@ def pose(scan: Scan, config: Config, seed: int, device: str) -> Problem:
         (inputs / scale)[:, None, None].float().to(device),
         Holdout(holdout.chooses.to(device), holdout.judges.to(device), holdout.masked.to(device)),
         seeds,
+        initial_weights(config),
     )
 
 
 def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
-    """One network, or an ensemble, from weights that the seed decides."""
+    """One network, or an ensemble, from weights that `fit.init` names or the seed decides."""
     # The first member is the one that a fit of one would have.
     purposes = ["network", *(f"network {number}" for number in range(1, config.fit.members))]
     members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
+    if problem.start is not None:
+        problem.start.put_into(members)
 
     def on_step(done: int, total: int, info: Mapping[str, float]) -> None:
         watch.step(

@@ -13,6 +13,8 @@ _WORDS = {
     "rows": "detector rows",
     "preprocess": "preparing the rays",
     "fit": "fitting the network",
+    "simulate": "simulating scans",
+    "pretrain": "training the network",
     "linearise": "linearising the network",
     "evidence": "learning the variances",
     "posterior": "computing error bars",
@@ -32,6 +34,7 @@ _COUNTED = {
     "look": "files",
     "batch": "slices",
     "rows": "rows",
+    "simulate": "images",
     "score": "views",
     "choose": "views",
     "planned": "reconstructions",
@@ -41,7 +44,7 @@ _COUNTED = {
 }
 """What is counted of stages whose steps mean something to whoever waits; others are told in percent."""
 
-_STEADY = frozenset({"fit", "linearise", "covariance", "rows"})
+_STEADY = frozenset({"fit", "simulate", "pretrain", "linearise", "covariance", "rows"})
 """Stages whose steps take equally long, so that those left can be told from those done. Searches end early."""
 
 _TOLD_IN_WORDS = frozenset({"run", "runs", "minutes_left", "slices_timed"})

@@ -84,6 +84,8 @@ def reconstruct(
             "larger prior.pixel_floor, or fewer views (scan.angle_step)"
         ) from error
     provenance = _provenance(given, scan.steps, config, seed, watch)
+    if problem.start is not None:
+        provenance = replace(provenance, initial_weights=problem.start.origin)
     return _assemble(problem, found, learned, result, config, provenance)
 
 

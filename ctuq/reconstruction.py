@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class Provenance:
         command: the ctuq command that repeats it; empty for one made from Python.
         notes: warnings, the most important first.
         steps: what was done to the rays before, first things first.
+        initial_weights: name and checksum of the file of weights that the fit started from, and what they were trained
+            on (`InitialWeights.origin`); None: random ones.
 
     Raises:
         ValueError: a time without a time zone.
@@ -52,6 +55,15 @@ class Provenance:
     command: str
     notes: tuple[str, ...] = ()
     steps: tuple[ProcessingStep, ...] = ()
+    initial_weights: Mapping[str, Any] | None = None
+
+    @property
+    def start(self) -> str:
+        """What the fit started from, in words."""
+        if self.initial_weights is None:
+            return "random weights"
+        file, sha256 = self.initial_weights["file"], self.initial_weights["sha256"]
+        return f"weights of {file} (sha256 {sha256[:12]}…)"
 
     def __post_init__(self) -> None:
         for name in ("start_time", "end_time"):

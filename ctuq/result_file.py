@@ -137,6 +137,7 @@ def _provenance(entry: h5py.Group) -> Provenance:
         command=record["command"],
         notes=tuple(record["notes"]),
         steps=_steps(entry["reconstruction"]),
+        initial_weights=record.get("initial_weights"),  # older files have none
     )
 
 

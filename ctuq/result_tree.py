@@ -130,6 +130,7 @@ def _process(reconstruction: Reconstruction) -> Group:
         "input": {"scan": provenance.scan_name, "file": provenance.input_path, "sha256": provenance.input_sha256},
         "command": provenance.command,
         "notes": list(provenance.notes),
+        "initial_weights": provenance.initial_weights,
     }
     parameters = {
         "raw_file": Field(provenance.input_path),

@@ -129,7 +129,7 @@ def summarise(reconstruction: Reconstruction) -> Summary:
 
 def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) -> list[str]:
     """A handful of lines for a terminal: what came out, whether to believe it, what to beware of, where it is."""
-    summary = summarise(reconstruction)
+    summary, start = summarise(reconstruction), reconstruction.provenance.start
     return [
         f"{summary.scan_name}: {summary.size}",
         f"  attenuation   {summary.values}",
@@ -140,6 +140,7 @@ def summary_lines(reconstruction: Reconstruction, written: Sequence[Path] = ()) 
         *([f"                {summary.verdict.caveat}"] if summary.verdict.caveat else []),
         *([f"  try           {summary.verdict.next_step}"] if summary.verdict.next_step else []),
         *(f"  warning       {note}" for note in reconstruction.provenance.notes),
+        *([f"  started from  {start}"] if reconstruction.provenance.initial_weights else []),
         *(f"  before        {step.name}: {step}" for step in reconstruction.provenance.steps),
         *(f"  wrote         {path}" for path in written),
     ]

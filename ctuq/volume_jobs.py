@@ -14,6 +14,7 @@ from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import require_survivable
+from ctuq.initial_weights import deciding_settings
 from ctuq.jobs import Request, reconstruct_scan, repeating_command, resolve_device
 from ctuq.result_file import read_result
 from ctuq.scan import Scan
@@ -96,7 +97,7 @@ def _save_row(
     """Hash of all that decides the row's result, and what came out."""
     if isinstance(scan, InputError):
         raise scan
-    settings = settings_key(config.as_json(), version=importlib.metadata.version("ctuq"), seed=request.seed)
+    settings = settings_key(deciding_settings(config), version=importlib.metadata.version("ctuq"), seed=request.seed)
     made = reconstruct_scan(scan, config, replace(request, command=_command(request, row)), events)
     part = _part(request, row)
     part.parent.mkdir(exist_ok=True)

@@ -34,6 +34,7 @@ from dip.posterior import (
     covariance_root,
 )
 from dip.posterior_settings import PosteriorMethod, PosteriorSettings
+from dip.pretraining import PretrainingSettings, pretrain_network
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
@@ -76,6 +77,7 @@ __all__ = [
     "Posterior",
     "PosteriorMethod",
     "PosteriorSettings",
+    "PretrainingSettings",
     "PriorKind",
     "PriorSettings",
     "RampMisfit",
@@ -116,6 +118,7 @@ __all__ = [
     "log_predictive",
     "maximise",
     "predictive_factor",
+    "pretrain_network",
     "ray_jacobian",
     "representation_profile",
     "sensitivity_of",

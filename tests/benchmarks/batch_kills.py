@@ -64,10 +64,12 @@ def killed(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     scans = write_scans(folder / "scans", options.scans, n_rows=options.rows)
     reference, out = folder / "reference", folder / "out"
     workers = ("--workers", str(options.workers))
+    began = time.monotonic()
     assert start(scans, reference, *workers).wait() == 0
+    a_slice_s = options.workers * (time.monotonic() - began) / len(rows_of(reference))
     draw = random.Random(options.seed)
     finished: dict[str, tuple[int, int]] = {}
-    kills = [_kill_once(scans, out, workers, draw, finished) for _ in range(options.kills)]
+    kills = [_kill_once(scans, out, workers, draw, 2 * a_slice_s, finished) for _ in range(options.kills)]
     unsettled = sum(row["state"] != "done" for row in rows_of(out))
     code = start(scans, out, *workers, "--retry-failed").wait()
     rows = rows_of(out)
@@ -76,6 +78,7 @@ def killed(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "exit_code": code,
         "slices": len(rows),
         "unsettled_after_the_last_kill": unsettled,
+        "longest_wait_before_a_kill_s": 2 * a_slice_s,
         "states": sorted({str(row["state"]) for row in rows}),
         "begun": sum(int(str(row["attempts"])) for row in rows),
         "in_flight_when_killed": sum(len(kill.in_flight) for kill in kills),
@@ -88,14 +91,19 @@ def killed(folder: Path, options: argparse.Namespace) -> dict[str, object]:
 
 
 def _kill_once(
-    scans: Path, out: Path, workers: tuple[str, ...], draw: random.Random, finished: dict[str, tuple[int, int]]
+    scans: Path,
+    out: Path,
+    workers: tuple[str, ...],
+    draw: random.Random,
+    longest_s: float,
+    finished: dict[str, tuple[int, int]],
 ) -> Kill:
     process = start(scans, out, *workers, "--retry-failed")
     if draw.random() < _AT_THE_START:
         time.sleep(draw.uniform(0.5, 15.0))
     else:  # on a busy machine the imports alone take longer than that
         _until_work(process, out)
-        time.sleep(draw.uniform(0.0, 5.0))
+        time.sleep(draw.uniform(0.0, longest_s))
     children = workers_of(process.pid)
     victim = draw.choice(["parent", "worker"])
     in_flight = [row for row in rows_of(out) if row["state"] == "running"]

@@ -98,7 +98,11 @@ def _planned() -> list[str]:
     for image in results("rectangles_128")["images"].values():
         after = image["planned"]["std_now_and_promised"].values() if "planned" in image else ()
         changes += [second / first for (first, _), (second, _) in pairwise(after)]
+    fewer = [row["views fewer than matern"] for row in results("rectangles_128")["summary"].values()]
     return [
+        f"takes {fewer[0]['mean']:.1f} views fewer than by that field at 20",
+        f"(95 % interval {fewer[0]['low']:.1f} to {fewer[0]['high']:.1f})",
+        f"{fewer[1]['mean']:.1f} fewer at 30 ({fewer[1]['low']:.1f} to {fewer[1]['high']:.1f})",
         (
             f"{kept[0]:.2f} and {kept[1]:.2f} times the promised one after the first two steps and "
             f"{min(kept[2:]):.2f} to {max(kept[2:]):.2f} times it after the others"
@@ -133,10 +137,10 @@ def _axis() -> str:
 
 
 def _next_angle() -> str:
-    seconds = {name: row["processor_median"] for name, row in results("next_angle")["seconds"].items()}
+    seconds = {name: row["median"] for name, row in results("next_angle")["seconds"].items()}
     roi = seconds.pop("roi")
     low, high = min(seconds.values()), max(seconds.values())
-    return f"takes {low:.1f} to {high:.1f} s of processor time, and with `roi` {roi:.1f} s"
+    return f"takes {low:.1f} to {high:.1f} s on two idle cores, and with `roi` {roi:.1f} s"
 
 
 def _seconds() -> str:

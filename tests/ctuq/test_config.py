@@ -9,7 +9,19 @@ import pytest
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 
-SECTIONS = ("grid", "scan", "preprocessing", "network", "fit", "prior", "evidence", "posterior", "holdout", "design")
+SECTIONS = (
+    "grid",
+    "scan",
+    "preprocessing",
+    "network",
+    "fit",
+    "pretraining",
+    "prior",
+    "evidence",
+    "posterior",
+    "holdout",
+    "design",
+)
 
 
 @pytest.fixture

@@ -1,0 +1,167 @@
+"""Weights that a fit starts from: a file of trained networks, with what they were trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ctuq.config import RANDOM, Config
+from ctuq.errors import CtuqError, InputError
+from ctuq.whole_file import written_whole
+from dip import UNet
+
+_KEY = "ctuq_initial_weights"  # of the header
+
+
+@dataclass(frozen=True, eq=False)
+class InitialWeights:
+    """Weights of one or more networks of one shape.
+
+    Args:
+        weights: by name, for each network.
+        network: its settings (`UNetSettings`), as JSON knows them, and "dimensions".
+        record: what they were trained on, and how well, as JSON knows it.
+        file_name: that they were read from, without its folder; empty for weights made in memory.
+        sha256: of that file, in hex.
+    """
+
+    weights: tuple[Mapping[str, Tensor], ...]
+    network: Mapping[str, Any]
+    record: Mapping[str, Any]
+    file_name: str = ""
+    sha256: str = ""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What results say of it, as JSON knows it."""
+        return {"file": self.file_name, "sha256": self.sha256, "record": dict(self.record)}
+
+    def require_fit(self, members: Sequence[UNet]) -> None:
+        """Say whether networks can start from these weights.
+
+        Raises:
+            InputError: networks of another shape, or more of them.
+        """
+        wanted = shape_of(members[0])
+        found = {name: self.network.get(name) for name in wanted}
+        name = self.file_name or "the initial weights"
+        if wanted != found:
+            differs = [key for key, value in wanted.items() if value != found[key]]
+            expected, got = (", ".join(f"{key}={shape[key]}" for key in differs) for shape in (wanted, found))
+            raise InputError(
+                f"expected weights of a network with {expected} in {name} (fit.init), got {got}: make weights with "
+                "this configuration (ctuq pretrain), or set network as theirs"
+            )
+        if len(members) > len(self.weights):
+            raise InputError(
+                f"expected weights of {len(members)} networks in {name}, as fit.members says, got {len(self.weights)}: "
+                f"make weights with this configuration (ctuq pretrain), or set fit.members={len(self.weights)}"
+            )
+
+    def put_into(self, members: Sequence[UNet]) -> None:
+        """Start every network from weights of its own.
+
+        Raises:
+            InputError: as `require_fit`, or weights that are not those of their network.
+        """
+        self.require_fit(members)
+        for network, weights in zip(members, self.weights, strict=False):
+            try:
+                network.load_state_dict(dict(weights))
+            except RuntimeError as error:
+                raise InputError(f"expected all weights of the network in {self.file_name}, got: {error}") from error
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the weights (safetensors), whole or not at all. The same weights give the same bytes.
+
+        Returns:
+            The path that was written.
+
+        Raises:
+            InputError: the file exists and `force` is not given, or its folder is missing or read-only.
+            CtuqError: what was read back is not what was written.
+        """
+        path = Path(path)
+        tensors = {
+            f"{index}.{name}": value.detach().cpu().contiguous()
+            for index, weights in enumerate(self.weights)
+            for name, value in weights.items()
+        }
+        header = {"network": dict(self.network), "record": dict(self.record)}
+        with written_whole(path, force=force) as part:
+            save_file(tensors, part, metadata={_KEY: json.dumps(header, sort_keys=True)})
+            again = read_initial_weights(part)
+            pairs = zip(self.weights, again.weights, strict=True)
+            if not all(torch.equal(one[name].cpu(), other[name]) for one, other in pairs for name in one):
+                raise CtuqError(f"{path}: what was read back is not what was written: is the disk sound?")
+        return path
+
+
+def shape_of(network: UNet) -> dict[str, Any]:
+    """All that a network's weights must fit, as JSON knows it."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(network.settings)))
+    return {**settings, "dimensions": network.dimensions}
+
+
+def read_initial_weights(path: str | Path) -> InitialWeights:
+    """Read a file of `ctuq pretrain`. Nothing in it is executed.
+
+    Raises:
+        InputError: no such file, or one of something else.
+    """
+    path = Path(path)
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+        networks: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, _, rest = name.partition(".")
+            networks.setdefault(int(index), {})[rest] = value
+        weights = tuple(networks[index] for index in range(len(networks)))
+        return InitialWeights(weights, header["network"], header["record"], path.name, sha256)
+    except OSError as error:
+        raise InputError(
+            f"expected a file of weights (fit.init), but {path} cannot be read ({error.strerror}): check the path, or "
+            "make one with ctuq pretrain"
+        ) from error
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: expected weights of `ctuq pretrain` (fit.init), got something else ({error}): make them with it"
+        ) from error
+
+
+def initial_weights(config: Config) -> InitialWeights | None:
+    """What `fit.init` names; None for random weights.
+
+    Raises:
+        InputError: as `read_initial_weights`, or weights that the configured networks cannot start from.
+    """
+    if config.fit.init == RANDOM:
+        return None
+    found = read_initial_weights(config.fit.init)
+    found.require_fit([UNet(config.network, generator=torch.Generator())] * config.fit.members)
+    return found
+
+
+def deciding_settings(config: Config) -> dict[str, Any]:
+    """Of a configuration, what decides a reconstruction, as JSON knows it: a file of weights by its content.
+
+    Raises:
+        InputError: as `initial_weights`.
+    """
+    values, start = config.as_json(), initial_weights(config)
+    del values["pretraining"]  # the weights that came of it stand for it
+    if start is not None:
+        values["fit"]["init"] = start.sha256
+    return values
