@@ -92,7 +92,7 @@ def check_scan(
             zeros = torch.zeros(geometry.sinogram_shape)
             stated = header.has_noise_variance or header.units == "counts"
             stand_in = Scan(zeros, geometry, torch.ones_like(zeros) if stated else None, header.name)
-            require_possible(settings.preprocessing, geometry.n_detectors)
+            require_possible(settings.preprocessing, geometry)
             cost = estimate(stand_in, settings)
             prepared = prepare(stand_in, settings).geometry
         except InputError as error:

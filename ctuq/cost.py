@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ctuq.config import Config
@@ -20,25 +22,30 @@ class Cost:
     Args:
         config: its settings.
         n_rays: after thinning and binning.
-        size: pixels a side.
+        shape: of the image (row, col), or the volume (slice, row, col).
         noise_stated: whether the scan says how noisy each ray is.
     """
 
-    def __init__(self, config: Config, n_rays: int, size: int, *, noise_stated: bool) -> None:
-        network = UNet(config.network, generator=torch.Generator())
-        self._config, self._rays, self._pixels = config, n_rays, size * size
+    def __init__(self, config: Config, n_rays: int, shape: tuple[int, ...], *, noise_stated: bool) -> None:
+        network = UNet(config.network, generator=torch.Generator(), dimensions=3 if len(shape) == 3 else 2)
+        self._config, self._rays, self._pixels = config, n_rays, math.prod(shape)
+        # Where all are too many, variances are learned from some of them, and half as many that choose.
+        all_held = n_rays <= config.posterior.cholesky_rays
+        self._learned = n_rays if all_held else min(n_rays, config.evidence.max_rays * 3 // 2)
+        self._judging = 0 if all_held else 2 * config.posterior.judging_samples
         self._attempts = config.fit.n_attempts(noise_stated=noise_stated)
         self.n_weights = sum(c.weight.numel() for c in network.convolutions().values())
         self._maps = self._flops = self._patches = 0.0
         for name, convolution in network.convolutions().items():
-            positions = self._pixels / 4 ** _halvings(name)
+            positions = self._pixels / 2 ** (len(shape) * _halvings(name))
             self._maps += positions * convolution.out_channels
             self._patches += positions * convolution.weight[0].numel()
             self._flops += 2 * positions * convolution.weight.numel()
         self._kernel = config.prior.kind == "tangent-kernel"
         self._grams = _KERNELS if self._kernel else 3 + _n_grams(config, network)
         self._method = config.posterior.method_for(self._pixels, n_rays)
-        matrix = n_rays * size * 3 * 3 * _FLOAT64
+        width = 3 ** (len(shape) - 1)  # of a ray, in pixels or voxels
+        matrix = n_rays * max(shape) * width * 3 * _FLOAT64
         largest = self._held_by_kernel() if self._kernel else self._held_by_weights()
         self.memory_bytes = int(self._held_by_passes() + matrix + largest)
         self.seconds = self._fit_and_passes() * (self._flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + self._algebra()
@@ -49,11 +56,12 @@ class Cost:
 
     def _held_by_weights(self) -> float:
         """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
-        rays = self._rays * self.n_weights * _FLOAT32 + self._rays**2 * _FLOAT64 * (self._grams + 3)
+        held = self._learned
+        rays = held * self.n_weights * _FLOAT32 + held**2 * _FLOAT64 * (self._grams + 3)
         images = 0
         if self._method == "dense":
             images = 2 * self._pixels * self.n_weights * _FLOAT32 + self._pixels**2 * _FLOAT64 * 6
-        return max(rays, self._rays**2 * _FLOAT64 * (self._grams + 4) + images)
+        return max(rays, held**2 * _FLOAT64 * (self._grams + 4) + images)
 
     def _held_by_kernel(self) -> float:
         """The pixels' rows of one member's J, twice; or the kernels with the rays' or the posterior's matrices.
@@ -75,9 +83,11 @@ class Cost:
         if self._kernel:
             passes = 2 * self._pixels * config.fit.members
         elif self._method == "dense":
-            passes = 2 * (self._rays + self._pixels)
+            passes = 2 * (self._learned + self._pixels)
         else:
-            passes = 2 * (self._rays + _products(self._method, config.posterior))
+            passes = 2 * (self._learned + _products(self._method, config.posterior))
+        if self._judging:
+            passes += 2 * (2 * 2 * config.posterior.preconditioner_rank + self._judging * (3 + 2 * _STEPS["cg"]))
         if config.evidence.method == "tv-map":
             passes += 4 * self._pixels
         if config.evidence.method == "em":
@@ -86,7 +96,7 @@ class Cost:
 
     def _algebra(self) -> float:
         """Seconds of factorisations and products of matrices."""
-        rays, pixels, config = self._rays, self._pixels, self._config
+        rays, pixels, config = self._learned, self._pixels, self._config
         learning = config.evidence.max_evaluations * min(rays, 1.2 * config.evidence.max_rays) ** 3
         if self._kernel:
             sums = config.fit.members * pixels**2 * self.n_weights + _KERNELS * (rays * pixels**2 + rays**2 * pixels)
@@ -106,7 +116,7 @@ def _n_grams(config: Config, network: UNet) -> int:
     """Of the weights' prior: one a group, or six where filters are correlated."""
     if config.prior.kind == "layer":
         return len(network.convolutions())
-    blocks = 3 * len(config.network.channels)
+    blocks = 3 * (len(config.network.skip_channels) + 1)
     return {"isotropic": 1, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[config.prior.kind]
 
 
