@@ -50,9 +50,7 @@ def tempering(problem: Problem, found: Fit, model: RayModel, learned: Learned, c
     )
 
 
-def judged(
-    problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config
-) -> Judged:
+def judged(problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config) -> Judged:
     """Error bars of a fit without the rays that judge, held against those."""
     if _holds_all(problem, model) or not isinstance(model, LinearModel):
         return _exactly(problem, found, model, learned, factor, config)
@@ -63,9 +61,7 @@ def _holds_all(problem: Problem, model: RayModel) -> bool:
     return len(model.rays) == problem.data.numel()
 
 
-def _exactly(
-    problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config
-) -> Judged:
+def _exactly(problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config) -> Judged:
     all_rays = torch.linalg.cholesky(model.covariance.matrix(learned.variances))
     calibration = _calibration(problem, found, predictive_factor(all_rays, problem.holdout.judges.reshape(-1)), factor)
     cold = config.posterior.image_temperature
@@ -92,9 +88,7 @@ def _by_samples(
     )
     steps = predicted.weight_steps[:_LINEARISATION_DRAWS] * config.posterior.image_temperature**0.5
     error = linearisation_error(model.jacobian, steps)
-    return Judged(
-        _calibration(problem, found, torch.diag(predicted.std), factor), error, predicted.relative_residual
-    )
+    return Judged(_calibration(problem, found, torch.diag(predicted.std), factor), error, predicted.relative_residual)
 
 
 def _calibration(problem: Problem, found: Fit, predictive: torch.Tensor, factor: float) -> Calibration:

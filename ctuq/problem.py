@@ -30,7 +30,7 @@ class Problem:
     data: Tensor  # (angle, detector), or (angle, row, detector), mm
     relative_noise: Tensor  # as the data, float64, harmonic mean 1, huge for masked rays
     scale: float
-    inputs: Tensor  # (members, 1, 1, row, col), or (..., slice, row, col): filtered back-projections of what each member is fitted to
+    inputs: Tensor  # (members, 1, 1, *image): filtered back-projections of what each member is fitted to
     holdout: Holdout
     seeds: Callable[[str], torch.Generator]
 

@@ -61,7 +61,9 @@ def geometry_attributes(geometry: ScanGeometry) -> dict[str, str | float]:
     return attributes
 
 
-def cone_from(attributes: Mapping[str, Any], *, angles_deg: Any, n_rows: int, n_detectors: int, grid: VolumeGrid) -> ConeBeam:
+def cone_from(
+    attributes: Mapping[str, Any], *, angles_deg: Any, n_rows: int, n_detectors: int, grid: VolumeGrid
+) -> ConeBeam:
     """The cone beam that `geometry_attributes` described; arguments and errors as of `geometry_from`."""
 
     def optional(name: str) -> float | None:

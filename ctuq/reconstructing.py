@@ -110,7 +110,9 @@ def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) 
         kind=config.prior.kind,
         relative_noise=problem.relative_noise,
         smooth_errors=problem.holdout.whole_views,
-        rays=None if n_rays <= config.posterior.cholesky_rays else learned_from(problem.holdout, config.evidence.max_rays),
+        rays=None
+        if n_rays <= config.posterior.cholesky_rays
+        else learned_from(problem.holdout, config.evidence.max_rays),
         on_step=watch.step,
     )
 
@@ -158,7 +160,9 @@ def _assemble(
     standard_error = result.estimate.standard_error / (2 * std)
     worst = max(result.estimate.worst_residual, result.judged.worst_residual)
     residual = float(result.samples.relative_residual.max().clamp(min=worst))  # NaN stays
-    linearisation = {} if result.judged.linearisation_error is None else {"linearisation_error": result.judged.linearisation_error}
+    linearisation = (
+        {} if result.judged.linearisation_error is None else {"linearisation_error": result.judged.linearisation_error}
+    )
     diagnostics = {
         "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),
         "tv_weight": found.tv_weight,

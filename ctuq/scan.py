@@ -176,7 +176,9 @@ class Scan:
             elif isinstance(self.geometry, (ParallelBeam, FanBeam)) and isinstance(grid, ImageGrid):
                 geometry = self.geometry.with_grid(grid)
             else:
-                raise InputError(f"expected a grid as the geometry has one, got {grid}: give an ImageGrid or VolumeGrid")
+                raise InputError(
+                    f"expected a grid as the geometry has one, got {grid}: give an ImageGrid or VolumeGrid"
+                )
         except ValueError as error:
             raise InputError(str(error)) from error
         return replace(self, geometry=geometry)
@@ -260,7 +262,11 @@ def _bin_means(values: Tensor, factor: int) -> Tensor:
         n_bins = values.shape[axis] // factor
         kept = values.narrow(axis, 0, n_bins * factor)
         # Summed in float64, so that binning by 4 and twice by 2 agree to the last float32 digit but one.
-        values = kept.unflatten(axis, (n_bins, factor)).to(torch.float64).mean(dim=axis + 1)
+        values = (
+            kept.reshape(*kept.shape[:axis], n_bins, factor, *kept.shape[axis + 1 :])
+            .to(torch.float64)
+            .mean(dim=axis + 1)
+        )
     return values
 
 
