@@ -102,7 +102,9 @@ def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
 def fitted_image(
     scan: Scan, config: Config | None = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
 ) -> Tensor:
-    """The image alone, (row, col) or (slice, row, col) in 1/mm: that of `reconstruct` without its error bars, in a fraction of the time.
+    """The image alone, (row, col) or (slice, row, col) in 1/mm: that of `reconstruct` without its error bars.
+
+    In a fraction of the time.
 
     Args and errors are those of `reconstruct`.
     """

@@ -118,7 +118,7 @@ class Reconstruction:
         return self.grid.plane if isinstance(self.grid, VolumeGrid) else self.grid
 
     def region(self, mask: Tensor) -> RegionMean:
-        """Mean over the pixels of `mask`, bool of the image's shape, with its standard deviation and how well that is known.
+        """Mean over the pixels of `mask`, bool of the image's shape, with its deviation and how well that is known.
 
         From the posterior, exactly or by samples drawn for it; of a result that was read from a file from its samples.
 

@@ -108,8 +108,8 @@ def _of_the_volume(reconstruction: Reconstruction) -> str:
     if not isinstance(grid, VolumeGrid):
         return ""
     return (
-        f"the middle slice of {grid.shape[0]} across the rotation axis, at z = {middle_z_mm(grid):.4g} mm; the file has "
-        "the whole volume, and the picture beside it two planes along the axis"
+        f"the middle slice of {grid.shape[0]} across the rotation axis, at z = {middle_z_mm(grid):.4g} mm; the file "
+        "has the whole volume, and the picture beside it two planes along the axis"
     )
 
 

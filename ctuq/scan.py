@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from ctuq.errors import InputError
 from ctuq.masked_rays import MASKED_FROM, MASKED_VARIANCE, interpolated
 from ctuq.processing_step import ProcessingStep
-from operators import ConeBeam, FanBeam, Geometry, ImageGrid, ParallelBeam, VolumeGrid
+from operators import ConeBeam, Geometry, ImageGrid, VolumeGrid
 
 ScanGeometry: TypeAlias = Geometry | ConeBeam
 """Where a scan's rays run: of a slice, or of a volume."""
+
+_Grid = TypeVar("_Grid", ImageGrid, VolumeGrid)
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -123,7 +125,8 @@ class Scan:
     def binned(self, factor: int) -> "Scan":
         """The scan with every `factor` neighbouring detector pixels averaged, and their variance with them.
 
-        Those of a volume are averaged in squares of `factor` rows and columns. A remainder at the far end of the detector is dropped; rays count as independent. Masked rays are interpolated
+        Those of a volume are averaged in squares of `factor` rows and columns. A remainder at the far end of the
+        detector is dropped; rays count as independent. Masked rays are interpolated
         from their neighbours; what is averaged of them is worth as much less as there are of them.
 
         Raises:
@@ -171,14 +174,10 @@ class Scan:
         """
         geometry: ScanGeometry
         try:
-            if isinstance(self.geometry, ConeBeam) and isinstance(grid, VolumeGrid):
-                geometry = self.geometry.with_grid(grid)
-            elif isinstance(self.geometry, (ParallelBeam, FanBeam)) and isinstance(grid, ImageGrid):
-                geometry = self.geometry.with_grid(grid)
+            if isinstance(self.geometry, ConeBeam):
+                geometry = self.geometry.with_grid(_require(grid, VolumeGrid))
             else:
-                raise InputError(
-                    f"expected a grid as the geometry has one, got {grid}: give an ImageGrid or VolumeGrid"
-                )
+                geometry = self.geometry.with_grid(_require(grid, ImageGrid))
         except ValueError as error:
             raise InputError(str(error)) from error
         return replace(self, geometry=geometry)
@@ -196,6 +195,12 @@ def planar(geometry: ScanGeometry) -> Geometry:
             f"{' × '.join(map(str, geometry.grid.shape))} voxels: ctuq check and ctuq reconstruct take volumes"
         )
     return geometry
+
+
+def _require(grid: ImageGrid | VolumeGrid, kind: type[_Grid]) -> _Grid:
+    if not isinstance(grid, kind):
+        raise InputError(f"expected a grid as the geometry has one, got {grid}: give a {kind.__name__}")
+    return grid
 
 
 def _as_float32(values: Tensor | ArrayLike) -> Tensor:

@@ -91,9 +91,11 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
     with outcome(as_json=json, debug=debug) as events:
         scan = simulate_to_file(request)
         grid, peak = scan.geometry.grid, scan.truth.max()
+        pixels, sides = (" × ".join(map(str, shape)) for shape in (scan.line_integrals.shape[1:], grid.shape))
+        kind = "pixels" if len(grid.shape) == 2 else "voxels"
         lines = [
-            f"{scan.name}: {views} views of {' × '.join(map(str, scan.line_integrals.shape[1:]))} detector pixels, {phantom}",
-            f"  truth         {' × '.join(map(str, grid.shape))} {'pixels' if len(grid.shape) == 2 else 'voxels'} of {grid.pixel_mm:.4g} mm, to {peak:.3g} 1/mm",
+            f"{scan.name}: {views} views of {pixels} detector pixels, {phantom}",
+            f"  truth         {sides} {kind} of {grid.pixel_mm:.4g} mm, to {peak:.3g} 1/mm",
             f"  wrote         {out}",
         ]
         events.said(lines, {"event": "simulated", "written": [str(out)], **scan.settings})

@@ -50,10 +50,10 @@ class ObjectMean:
     def sentence(self) -> str:
         """What it is, and what its deviation leaves out."""
         return (
-            f"mean over {self.n_pixels:,} {self.kind} above half of the maximum; ± is the deviation of that mean under the "
-            f"model (from {self.n_samples} samples, so itself known to {100 / math.sqrt(2 * self.n_samples):.0f} %); "
-            f"nine in ten of the single {self.kind} spread from {self.lowest:.3g} to {self.highest:.3g}; beam hardening and "
-            "scatter are not in it"
+            f"mean over {self.n_pixels:,} {self.kind} above half of the maximum; ± is the deviation of that mean under "
+            f"the model (from {self.n_samples} samples, so itself known to "
+            f"{100 / math.sqrt(2 * self.n_samples):.0f} %); nine in ten of the single {self.kind} spread from "
+            f"{self.lowest:.3g} to {self.highest:.3g}; beam hardening and scatter are not in it"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a posterior by samples predicts of rays that it has not seen, where the rays' covariance is too large to hold."""
+"""What samples predict of rays that were left out, where the rays' covariance is too large to hold."""
 
 from __future__ import annotations
 
