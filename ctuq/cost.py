@@ -11,7 +11,8 @@ from dip import PosteriorMethod, PosteriorSettings, UNet
 
 _FLOAT32, _FLOAT64 = 4, 8
 _STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 60}  # of a sample, as scans took
-_SECONDS_PER_GFLOP = 6e-3  # network passes in float32, seen on two cores
+# Of network passes in float32: of images seen on two cores, of volumes on one, where memory is the limit.
+_SECONDS_PER_GFLOP = {2: 6e-3, 3: 5e-2}
 _FLOPS = 1.5e11  # a second, of matrix products likewise
 _KERNELS = 3  # of the pixels: by the network with and without its slope, and white
 
@@ -48,7 +49,9 @@ class Cost:
         matrix = n_rays * max(shape) * width * 3 * _FLOAT64
         largest = self._held_by_kernel() if self._kernel else self._held_by_weights()
         self.memory_bytes = int(self._held_by_passes() + matrix + largest)
-        self.seconds = self._fit_and_passes() * (self._flops / 1e9 * _SECONDS_PER_GFLOP + 1e-3) + self._algebra()
+        self.seconds = (
+            self._fit_and_passes() * (self._flops / 1e9 * _SECONDS_PER_GFLOP[len(shape)] + 1e-3) + self._algebra()
+        )
 
     def _held_by_passes(self) -> float:
         linearised = self._config.fit.members if self._kernel else 1
