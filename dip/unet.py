@@ -16,6 +16,7 @@ from dip.layers import Convolution
 Output = Literal["linear", "sigmoid"]
 Norm = Literal["none", "group"]
 Dimensions = Literal[2, 3]
+"""2 for images, 3 for volumes."""
 
 _CHANNELS: dict[Dimensions, tuple[int, ...]] = {2: (32, 32, 32), 3: (8, 8, 8)}
 _NORM_GROUPS = 4  # or as many as the channels can be divided into
