@@ -79,7 +79,7 @@ def start(
     scan = pilot.every(config.scan.angle_step)
     every_view = config.scan.model_copy(update={"angle_step": 1})
     # The axis is settled now, for all views to come; the rest is done to all of them whenever there are more.
-    instrument = preprocess(scan, config.preprocessing).geometry
+    instrument = preprocess(scan, config.preprocessing).planar
     settled = dataclasses.replace(config.preprocessing, centre="file")
     considered = candidates_of(instrument.with_grid(ImageGrid(shape=(1, 1), pixel_mm=1e-9)), candidates)
     settings = AcquisitionSettings(
@@ -201,7 +201,7 @@ def _planner(
 
 def _on_grid(instrument: Geometry, config: Config) -> Geometry:
     """The candidates as the reconstruction sees them: binned, and on its grid."""
-    return prepare(Scan(torch.zeros(instrument.sinogram_shape), instrument, None), config).geometry
+    return prepare(Scan(torch.zeros(instrument.sinogram_shape), instrument, None), config).planar
 
 
 def _ingest(planner: AnglePlanner, views: MeasuredViews) -> None:

@@ -161,6 +161,12 @@ def _headers(path: Path, choice: SourceChoice) -> dict[str, ScanHeader]:
 
 def entry_of(path: Path, name: str, header: ScanHeader) -> Entry:
     """What the batch asks of a measurement, from its header."""
+    if header.is_volume:
+        return Entry(
+            name,
+            problem=f"{path}: expected scans of slices, got a cone beam, whose rows are one volume: use ctuq "
+            "reconstruct",
+        )
     if header.problems:
         which = f", entry {name}," if name else ""
         problems = [f"{path}{which} cannot be read as a scan:", *(f"- {problem}" for problem in header.problems)]

@@ -28,11 +28,13 @@ class Beam:
     """The kind of beam and its lengths; None where the file does not say, or not understandably.
 
     Args:
-        kind: "parallel" or "fan".
+        kind: "parallel", "fan" or "cone".
         pitch_mm: distance of detector pixels.
-        source_origin_mm: source to rotation axis, fan beam only.
-        origin_detector_mm: rotation axis to detector, fan beam only.
+        source_origin_mm: source to rotation axis, fan and cone beam only.
+        origin_detector_mm: rotation axis to detector, fan and cone beam only.
         cor_index: detector index of the rotation axis; None: the centre.
+        row_pitch_mm: distance of detector rows, cone beam only; None: square pixels.
+        mid_row_index: detector row level with the source, cone beam only; None: the centre.
     """
 
     kind: str | None = None
@@ -40,22 +42,25 @@ class Beam:
     source_origin_mm: float | None = None
     origin_detector_mm: float | None = None
     cor_index: float | None = None
+    row_pitch_mm: float | None = None
+    mid_row_index: float | None = None
 
 
 def beam_from(attributes: Mapping[str, Any], where: str, remarks: Remarks) -> Beam:
     """What attributes say, each checked by itself.
 
     Args:
-        attributes: type, pitch_mm and, for a fan beam, source_origin_mm and origin_detector_mm; optionally cor_index.
+        attributes: type, pitch_mm and, for a fan or cone beam, source_origin_mm and origin_detector_mm; optionally
+            cor_index, and for a cone row_pitch_mm and mid_row_index.
         where: they are, for messages.
         remarks: to append to.
     """
     kind = text_of(attributes.get("type"))
-    if kind not in ("parallel", "fan"):
+    if kind not in ("parallel", "fan", "cone"):
         remarks.problems.append(
-            f"expected type 'parallel' or 'fan' on {where}, got {kind or 'none'!r}: choose one of those"
+            f"expected type 'parallel', 'fan' or 'cone' on {where}, got {kind or 'none'!r}: choose one of those"
         )
-    fan = kind == "fan"
+    point, cone = kind in ("fan", "cone"), kind == "cone"
 
     def number(name: str, *, required: bool, least: float = -math.inf) -> float | None:
         return _number(attributes.get(name), name, where, required=required, least=least, remarks=remarks)
@@ -63,9 +68,11 @@ def beam_from(attributes: Mapping[str, Any], where: str, remarks: Remarks) -> Be
     return Beam(
         kind=kind or None,
         pitch_mm=number("pitch_mm", required=True, least=0.0),
-        source_origin_mm=number("source_origin_mm", required=fan, least=0.0),
-        origin_detector_mm=number("origin_detector_mm", required=fan),
+        source_origin_mm=number("source_origin_mm", required=point, least=0.0),
+        origin_detector_mm=number("origin_detector_mm", required=point),
         cor_index=number("cor_index", required=False),
+        row_pitch_mm=number("row_pitch_mm", required=False, least=0.0) if cone else None,
+        mid_row_index=number("mid_row_index", required=False) if cone else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from ctuq.hdf5 import require_survivable
 from ctuq.preparation import estimate, prepare
 from ctuq.preprocessing import require_possible
 from ctuq.progress import duration
-from ctuq.scan import Scan
+from ctuq.scan import Scan, ScanGeometry
 from ctuq.scan_file import inspect
 from ctuq.scan_header import ScanHeader
 from ctuq.source_choice import SourceChoice
 from dip.holdout import FEWEST_WHOLE_VIEWS
-from operators import Geometry
+from operators import ConeBeam
 
 _FOUND_AS_IT_IS = SourceChoice()
 _WEAK = (
@@ -81,35 +82,46 @@ def check_scan(
     except InputError as error:
         return Findings(facts, header.notes, (*problems, str(error)))
     if not problems:
-        rows, row = header.shape[1], settings.scan.row
-        index = rows // 2 if row is None else row
-        facts["row"] = f"{index} of 0 to {rows - 1}{', the middle one' if row is None else ''}"
-        if index >= rows:
-            problems.append(f"expected a row from 0 to {rows - 1}, got {row}: choose one of those")
+        facts |= _rows(header, settings, problems)
         try:
             # The cost depends on shapes alone, so zeros stand in for the data, which stay on disk.
             geometry = header.geometry()
             zeros = torch.zeros(geometry.sinogram_shape)
             stated = header.has_noise_variance or header.units == "counts"
             stand_in = Scan(zeros, geometry, torch.ones_like(zeros) if stated else None, header.name)
-            require_possible(settings.preprocessing, geometry.n_detectors)
+            require_possible(settings.preprocessing, geometry)
             cost = estimate(stand_in, settings)
             prepared = prepare(stand_in, settings).geometry
         except InputError as error:
             return Findings(facts, header.notes, (*problems, str(error)))
-        facts["image"] = (
-            f"{prepared.grid.shape[1]} × {prepared.grid.shape[0]} pixels of {prepared.grid.pixel_mm:.4g} mm"
+        facts["volume" if header.is_volume else "image"] = (
+            f"{' × '.join(map(str, reversed(prepared.grid.shape)))} {'voxels' if header.is_volume else 'pixels'} of "
+            f"{prepared.grid.pixel_mm:.4g} mm"
         )
         facts["rays"] = f"{_rays(prepared, geometry, settings)}, against {cost.n_weights:,} weights"
         facts["memory"] = f"about {cost.memory_bytes / 1e9:.1f} GB"
-        facts["time"] = f"about {duration(cost.seconds)}{' a row' if rows > 1 else ''}, on two cores"
+        a_row = " a row" if header.shape[1] > 1 and not header.is_volume else ""
+        facts["time"] = f"about {duration(cost.seconds)}{a_row}, on two cores"
         problems += cost.problems
         if prepared.n_angles < FEWEST_WHOLE_VIEWS:
             return Findings(facts, (*header.notes, _WEAK), tuple(problems))
     return Findings(facts, header.notes, tuple(problems))
 
 
-def _rays(prepared: Geometry, stored: Geometry, settings: Config) -> str:
+def _rows(header: ScanHeader, settings: Config, problems: list[str]) -> dict[str, str]:
+    """Which row is reconstructed; of a cone beam all are."""
+    rows, row = header.shape[1], settings.scan.row
+    if header.is_volume:
+        if row is not None:
+            problems.append(f"expected no scan.row for a cone beam, whose rows are one volume, got {row}: leave it out")
+        return {"row": f"all {rows}, of one volume"}
+    index = rows // 2 if row is None else row
+    if index >= rows:
+        problems.append(f"expected a row from 0 to {rows - 1}, got {row}: choose one of those")
+    return {"row": f"{index} of 0 to {rows - 1}{', the middle one' if row is None else ''}"}
+
+
+def _rays(prepared: ScanGeometry, stored: ScanGeometry, settings: Config) -> str:
     """What is left of the scan's views and detector pixels, in words."""
     views, columns = f"{prepared.n_angles} views", f"{prepared.n_detectors} detector pixels"
     if prepared.n_angles < stored.n_angles:
@@ -118,7 +130,10 @@ def _rays(prepared: Geometry, stored: Geometry, settings: Config) -> str:
         factor = stored.n_detectors // prepared.n_detectors
         why = f"scan.detector_bin={factor}" + ("" if settings.scan.detector_bin else ", by grid.size")
         columns = f"{prepared.n_detectors} of {stored.n_detectors} detector pixels ({why})"
-    return f"{prepared.n_angles * prepared.n_detectors:,} of one row: {views} × {columns}"
+    n_rays = math.prod(prepared.sinogram_shape)
+    if isinstance(prepared, ConeBeam):
+        return f"{n_rays:,} of the volume: {views} × {prepared.n_rows} detector rows × {columns}"
+    return f"{n_rays:,} of one row: {views} × {columns}"
 
 
 def _facts(header: ScanHeader) -> dict[str, str]:

@@ -26,11 +26,12 @@ class _Section(BaseModel):
 
 class GridConfig(_Section):
     """The image. `size`: pixels a side (None: number of detectors after binning); `pixel_mm`: None for the field of
-    view at the rotation axis / size; `largest_attenuation`: the image's scale in 1/mm (None: taken from the filtered
-    back-projection).
+    view at the rotation axis / size; `slices`: of a volume (None: cubes over the detector's height at the rotation
+    axis); `largest_attenuation`: the image's scale in 1/mm (None: taken from the filtered back-projection).
     """
 
     size: int | None = Field(default=None, ge=1)
+    slices: int | None = Field(default=None, ge=1)
     pixel_mm: float | None = Field(default=None, gt=0)
     largest_attenuation: float | None = Field(default=None, gt=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ _FLOAT32, _FLOAT64 = 4, 8
 _STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 60}  # of a sample, as scans took
 SECONDS_A_PASS = 1e-3
 """Of a pass through the network, however small; what its size costs comes on top."""
+_VOLUME_FACTOR = 8  # seconds of a GFLOP of volumes, whose passes memory limits, by those of images
 
 _KERNELS = 3  # of the pixels: by the network with and without its slope, and white
 
@@ -36,10 +38,10 @@ TWO_CORES = Speeds(fit=6e-3, linear=6e-3, algebra=1.5e11)
 """Two cores with matrix units for bfloat16, as scans took there."""
 
 
-def gflop_of_a_pass(network: UNet, n_pixels: int) -> float:
-    """Of one image of so many pixels through the network's convolutions."""
+def gflop_of_a_pass(network: UNet, shape: tuple[int, ...]) -> float:
+    """Of one image (row, col), or volume (slice, row, col), through the network's convolutions."""
     weights = ((name, convolution.weight.numel()) for name, convolution in network.convolutions().items())
-    return float(sum(2 * n_pixels / 4 ** _halvings(name) * n for name, n in weights)) / 1e9
+    return float(sum(2 * math.prod(shape) / 2 ** (len(shape) * _halvings(name)) * n for name, n in weights)) / 1e9
 
 
 class Cost:
@@ -48,30 +50,35 @@ class Cost:
     Args:
         config: its settings.
         n_rays: after thinning and binning.
-        size: pixels a side.
+        shape: of the image (row, col), or the volume (slice, row, col).
         noise_stated: whether the scan says how noisy each ray is.
         speeds: of the machine.
     """
 
     def __init__(
-        self, config: Config, n_rays: int, size: int, *, noise_stated: bool, speeds: Speeds = TWO_CORES
+        self, config: Config, n_rays: int, shape: tuple[int, ...], *, noise_stated: bool, speeds: Speeds = TWO_CORES
     ) -> None:
-        network = UNet(config.network, generator=torch.Generator())
-        self._config, self._rays, self._pixels = config, n_rays, size * size
+        network = UNet(config.network, generator=torch.Generator(), dimensions=3 if len(shape) == 3 else 2)
+        self._config, self._rays, self._pixels = config, n_rays, math.prod(shape)
+        # Where all are too many, variances are learned from some of them, and half as many that choose.
+        all_held = n_rays <= config.posterior.cholesky_rays
+        self._learned = n_rays if all_held else min(n_rays, config.evidence.max_rays * 3 // 2)
+        self._judging = 0 if all_held else 2 * config.posterior.judging_samples
         self._attempts = config.fit.n_attempts(noise_stated=noise_stated)
         self.n_weights = sum(c.weight.numel() for c in network.convolutions().values())
         self._maps = self._patches = 0.0
         for name, convolution in network.convolutions().items():
-            positions = self._pixels / 4 ** _halvings(name)
+            positions = self._pixels / 2 ** (len(shape) * _halvings(name))
             self._maps += positions * convolution.out_channels
             self._patches += positions * convolution.weight[0].numel()
         self._kernel = config.prior.kind == "tangent-kernel"
         self._grams = _KERNELS if self._kernel else 3 + _n_grams(config, network)
         self._method = config.posterior.method_for(self._pixels, n_rays)
-        matrix = n_rays * size * 3 * 3 * _FLOAT64
+        width = 3 ** (len(shape) - 1)  # of a ray, in pixels or voxels
+        matrix = n_rays * max(shape) * width * 3 * _FLOAT64
         largest = self._held_by_kernel() if self._kernel else self._held_by_weights()
         self.memory_bytes = int(self._held_by_passes() + matrix + largest)
-        gflop = gflop_of_a_pass(network, self._pixels)
+        gflop = gflop_of_a_pass(network, shape) * (_VOLUME_FACTOR if len(shape) == 3 else 1)
         self.seconds = (
             self._fit_passes() * (gflop * speeds.fit + SECONDS_A_PASS)
             + self._linear_passes() * (gflop * speeds.linear + SECONDS_A_PASS)
@@ -84,11 +91,12 @@ class Cost:
 
     def _held_by_weights(self) -> float:
         """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
-        rays = self._rays * self.n_weights * _FLOAT32 + self._rays**2 * _FLOAT64 * (self._grams + 3)
+        held = self._learned
+        rays = held * self.n_weights * _FLOAT32 + held**2 * _FLOAT64 * (self._grams + 3)
         images = 0
         if self._method == "dense":
             images = 2 * self._pixels * self.n_weights * _FLOAT32 + self._pixels**2 * _FLOAT64 * 6
-        return max(rays, self._rays**2 * _FLOAT64 * (self._grams + 4) + images)
+        return max(rays, held**2 * _FLOAT64 * (self._grams + 4) + images)
 
     def _held_by_kernel(self) -> float:
         """The pixels' rows of one member's J, twice; or the kernels with the rays' or the posterior's matrices.
@@ -114,9 +122,11 @@ class Cost:
         if self._kernel:
             passes = 2 * self._pixels * config.fit.members
         elif self._method == "dense":
-            passes = 2 * (self._rays + self._pixels)
+            passes = 2 * (self._learned + self._pixels)
         else:
-            passes = 2 * (self._rays + _products(self._method, config.posterior))
+            passes = 2 * (self._learned + _products(self._method, config.posterior))
+        if self._judging:
+            passes += 2 * (2 * 2 * config.posterior.preconditioner_rank + self._judging * (3 + 2 * _STEPS["cg"]))
         if config.evidence.method == "tv-map":
             passes += 4 * self._pixels
         if config.evidence.method == "em":
@@ -125,7 +135,7 @@ class Cost:
 
     def _algebra(self) -> float:
         """FLOP of factorisations and products of matrices."""
-        rays, pixels, config = self._rays, self._pixels, self._config
+        rays, pixels, config = self._learned, self._pixels, self._config
         learning = config.evidence.max_evaluations * min(rays, 1.2 * config.evidence.max_rays) ** 3
         if self._kernel:
             sums = config.fit.members * pixels**2 * self.n_weights + _KERNELS * (rays * pixels**2 + rays**2 * pixels)
@@ -145,7 +155,7 @@ def _n_grams(config: Config, network: UNet) -> int:
     """Of the weights' prior: one a group, or six where filters are correlated."""
     if config.prior.kind == "layer":
         return len(network.convolutions())
-    blocks = 3 * len(config.network.channels)
+    blocks = 3 * (len(config.network.skip_channels) + 1)
     return {"isotropic": 1, "g-prior": 1, "block": blocks, "filter-gp": 6 * blocks}[config.prior.kind]
 
 

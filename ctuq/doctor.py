@@ -186,8 +186,8 @@ def _speed(device: str, seconds: float) -> list[Finding]:
     share = (time.process_time() - worked) / ((time.perf_counter() - started) * torch.get_num_threads())
     speeds = speeds_of(network, flops)
     config, rays = load_config(None), 30 * SIZE
-    here = Cost(config, rays, SIZE, noise_stated=False, speeds=speeds).seconds
-    factor = here / Cost(config, rays, SIZE, noise_stated=False).seconds
+    here = Cost(config, rays, (SIZE, SIZE), noise_stated=False, speeds=speeds).seconds
+    factor = here / Cost(config, rays, (SIZE, SIZE), noise_stated=False).seconds
     words = f"{factor:.2g} times what it says; that and the ten minutes are right to about a third"
     if share < _BUSY:
         words += f" (other jobs left this one {100 * share:.0f} % of the time meanwhile: alone it is faster)"

@@ -96,9 +96,33 @@ def draw_map(
     """
     height, width = grid.extent_mm
     extent = (-width / 2, width / 2, -height / 2, height / 2)
-    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], extent=extent, interpolation="none")
-    axes.set_xlabel("x (mm)")
-    axes.set_ylabel("y (mm)")
+    draw_plane(axes, values, extent_mm=extent, labels=("x", "y"), limits=limits, colours=colours, inks=inks)
+
+
+def draw_plane(
+    axes: Axes,
+    values: NDArray[Any],
+    *,
+    extent_mm: tuple[float, float, float, float],
+    labels: tuple[str, str],
+    limits: tuple[float, float],
+    colours: str,
+    inks: Inks = ON_WHITE,
+) -> None:
+    """Draw one plane with axes in mm.
+
+    Args:
+        axes: where to draw.
+        values: (up, right), the uppermost row first.
+        extent_mm: left, right, bottom, top.
+        labels: of what runs to the right and up.
+        limits: values that get the first and the last colour.
+        colours: name of a matplotlib colour map.
+        inks: colours of frame and text.
+    """
+    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], extent=extent_mm, interpolation="none")
+    axes.set_xlabel(f"{labels[0]} (mm)")
+    axes.set_ylabel(f"{labels[1]} (mm)")
     ink_axes(axes, inks)
 
 

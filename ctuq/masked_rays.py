@@ -38,5 +38,6 @@ def interpolated_rows(rows: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[A
 
 
 def interpolated(sinogram: Tensor, known: Tensor) -> Tensor:
-    """`interpolated_rows` of a tensor (angle, detector)."""
-    return torch.as_tensor(interpolated_rows(sinogram.cpu().numpy(), known.cpu().numpy())).to(sinogram)
+    """`interpolated_rows` of a tensor (angle, detector) or (angle, row, detector), along the detector's rows."""
+    lines = interpolated_rows(sinogram.flatten(0, -2).cpu().numpy(), known.flatten(0, -2).cpu().numpy())
+    return torch.as_tensor(lines).to(sinogram).reshape(sinogram.shape)

@@ -7,20 +7,21 @@ import torch
 from torch import Tensor
 
 from ctuq.masked_rays import interpolated
-from operators import Geometry, filtered_back_projection
+from ctuq.scan import ScanGeometry
+from operators import filtered_back_projection
 
 
-def network_input(geometry: Geometry, sinogram: Tensor, seen: Tensor) -> Tensor:
-    """Filtered back-projection, Hann window, of the seen rays only: (row, col) in 1/mm.
+def network_input(geometry: ScanGeometry, sinogram: Tensor, seen: Tensor) -> Tensor:
+    """Filtered back-projection, Hann window, of the seen rays only: (row, col), or (slice, row, col), in 1/mm.
 
     Views without a seen ray are left out; rays missing from a view are interpolated from their neighbours.
 
     Args:
         geometry: of all rays.
-        sinogram: (angle, detector).
-        seen: (angle, detector) bool.
+        sinogram: (angle, detector), or (angle, row, detector).
+        seen: bool, likewise.
     """
-    views = torch.nonzero(seen.any(dim=1))[:, 0]
+    views = torch.nonzero(seen.flatten(1).any(dim=1))[:, 0]
     filled = interpolated(sinogram[views], seen[views])
     return filtered_back_projection(geometry.select(views), filled, window="hann")
 

@@ -1,10 +1,11 @@
-"""Objects to simulate scans of: the Shepp-Logan head, random rectangles, or a picture from a file."""
+"""Objects to simulate scans of: the Shepp-Logan head, in a slice or whole, random rectangles, or a picture."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import astra
 import numpy as np
 from numpy.typing import NDArray
 from skimage.color import rgb2gray
@@ -43,6 +44,23 @@ def phantom(name: str, size: int, *, rng: np.random.Generator) -> Image:
     resized: Image = resize(image, (size, size), order=1, anti_aliasing=True)  # type: ignore[no-untyped-call]
     scaled: Image = resized / resized.max()
     return scaled
+
+
+def volume_phantom(name: str, size: int) -> Image:
+    """A cube (slice, row, col) of `size` voxels a side, from 0 to 1: ASTRA's modified Shepp-Logan head.
+
+    Args:
+        name: shepp-logan.
+        size: voxels a side.
+
+    Raises:
+        InputError: another phantom, which is a slice.
+    """
+    if name != "shepp-logan":
+        raise InputError(f"expected --phantom shepp-logan with a cone beam, got {name}: other phantoms are slices")
+    number, head = astra.data3d.shepp_logan(astra.create_vol_geom(size, size, size))
+    astra.data3d.delete(number)
+    return np.asarray(head, dtype=np.float64)
 
 
 def _rectangles(size: int, rng: np.random.Generator) -> Image:

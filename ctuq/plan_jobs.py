@@ -22,6 +22,7 @@ from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
+from ctuq.scan import planar
 from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
 from ctuq.typed_command import typed_command
@@ -118,7 +119,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
         candidates=candidates,
         n_angles=request.n_angles,
         criterion=request.criterion,
-        roi=None if request.roi is None else region_mask(request.roi, source.grid),
+        roi=None if request.roi is None else region_mask(request.roi, source.plane),
         settings=config.design,
         seed=request.seed,
         on_step=events.step,
@@ -188,6 +189,7 @@ def _holds_result(path: Path) -> bool:
 def _reconstructed(request: PlanRequest, config: Config, events: Events) -> Reconstruction:
     """The scan's reconstruction, kept before anything is planned from it."""
     scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
+    planar(scan.geometry)  # before minutes are spent on a volume, whose views nobody plans yet
     device = resolve_device(request.device)
     found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
     if request.keep is not None:

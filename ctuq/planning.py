@@ -15,6 +15,7 @@ from ctuq.criteria import CRITERIA, score_unit
 from ctuq.errors import InputError
 from ctuq.image_belief import image_belief
 from ctuq.reconstruction import Reconstruction
+from ctuq.scan import planar
 from ctuq.stage_watch import OnStep
 from ctuq.verdict import judge
 from design import (
@@ -72,7 +73,7 @@ def plan(  # noqa: PLR0913  one argument an option
             "expected a reconstruction that knows its rays, got one from a file of an older ctuq: plan from the scan "
             "itself (ctuq plan SCAN), or reconstruct it again"
         )
-    geometry = reconstruction.rays.geometry
+    geometry = planar(reconstruction.rays.geometry)
     present = geometry.angles_rad[-1] if present_rad is None else present_rad
     considered = candidates_of(geometry, candidates)
     _require_enough(considered, selection, geometry, n_angles)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ctuq.config import Config
+from ctuq.config import RANDOM, Config
 from ctuq.cost import Cost
 from ctuq.errors import InputError
 from ctuq.initial_weights import initial_weights
 from ctuq.scan import Scan
 from dip import UNet, check_prior_kind
-from operators import ImageGrid
+from operators import ConeBeam, ImageGrid, VolumeGrid
 
 _MOST_THINNING = 16  # times what is set, in advice on what fits into memory
 _FEWEST_LEFT = 10  # views or detector pixels, likewise
@@ -46,19 +47,16 @@ def prepare(scan: Scan, config: Config) -> Scan:
         InputError: a step, bin or grid that the scan does not allow.
     """
     thinned = scan.every(config.scan.angle_step)
-    size, factor = _size_and_bin(scan, config)
-    binned = thinned.binned(factor)
-    pixel_mm = config.grid.pixel_mm or scan.geometry.field_of_view_mm / size
-    return binned.on_grid(ImageGrid(shape=(size, size), pixel_mm=pixel_mm))
+    factor = _size_and_bin(scan, config)[1]
+    return thinned.binned(factor).on_grid(_grid(scan, config))
 
 
 def estimate(scan: Scan, config: Config) -> Estimate:
     """Memory and time of a reconstruction, from shapes alone."""
-    size, factor = _size_and_bin(scan, config)
-    n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
-    n_rays = n_views * (scan.geometry.n_detectors // factor)
-    cost = Cost(config, n_rays, size, noise_stated=scan.noise_stated)
-    problems = _conflicts(config, size)
+    size, n_rays = _size_and_bin(scan, config)[0], _n_rays(scan, config)
+    shape = _grid(scan, config).shape
+    cost = Cost(config, n_rays, shape, noise_stated=scan.noise_stated)
+    problems = [*_conflicts(config, shape), *_large_conflicts(config, n_rays, shape)]
     available = available_memory()
     if cost.memory_bytes > available:
         problems.append(
@@ -69,11 +67,45 @@ def estimate(scan: Scan, config: Config) -> Estimate:
     return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems)
 
 
-def _conflicts(config: Config, size: int) -> list[str]:
-    """Settings that cannot go together."""
+def _large_conflicts(config: Config, n_rays: int, shape: tuple[int, ...]) -> list[str]:
+    """Settings that volumes, or rays whose covariance is not held, cannot have."""
     problems = []
+    if len(shape) == 3:
+        if config.fit.init != RANDOM:
+            problems.append(
+                f"expected fit.init=random for a volume, got {config.fit.init}: weights are trained on slices"
+            )
+        if config.prior.kind in ("tangent-kernel", "filter-gp"):
+            problems.append(
+                f"expected a prior.kind that knows volumes, got {config.prior.kind}: choose isotropic, layer, block or "
+                "g-prior"
+            )
+        if config.evidence.method == "tv-map":
+            problems.append(
+                "expected an evidence.method that knows volumes, got tv-map, whose total variation is of images: "
+                "choose held-out, exact or em"
+            )
+    if n_rays > config.posterior.cholesky_rays:
+        limit = f"posterior.cholesky_rays={config.posterior.cholesky_rays:,}"
+        if config.posterior.method in ("cholesky", "sdd"):
+            problems.append(
+                f"expected at most {limit} rays with posterior.method={config.posterior.method}, which holds their "
+                f"covariance, got {n_rays:,}: choose auto, cg or sgd, a larger scan.detector_bin, or raise that limit"
+            )
+        if config.prior.kind == "tangent-kernel":
+            problems.append(
+                f"expected at most {limit} rays with prior.kind=tangent-kernel, got {n_rays:,}: choose "
+                "prior.kind=isotropic, or a larger scan.detector_bin"
+            )
+    return problems
+
+
+def _conflicts(config: Config, shape: tuple[int, ...]) -> list[str]:
+    """Settings that cannot go together."""
+    problems, n_pixels = [], math.prod(shape)
     try:
-        initial_weights(config)
+        if len(shape) == 2:
+            initial_weights(config)
     except InputError as error:
         problems.append(str(error))
     if config.network.output == "sigmoid" and config.grid.largest_attenuation is None:
@@ -83,7 +115,8 @@ def _conflicts(config: Config, size: int) -> list[str]:
         )
     if config.prior.kind != "tangent-kernel":
         try:
-            check_prior_kind(config.prior.kind, UNet(config.network, generator=torch.Generator()))
+            network = UNet(config.network, generator=torch.Generator(), dimensions=3 if len(shape) == 3 else 2)
+            check_prior_kind(config.prior.kind, network)
         except ValueError as error:
             problems.append(f"{error} (prior.kind)")
         if config.fit.members > 1:
@@ -97,10 +130,10 @@ def _conflicts(config: Config, size: int) -> list[str]:
                 f"expected network.output=sigmoid with prior.kind=tangent-kernel, whose scale is the sigmoid's, got "
                 f"{config.network.output}: choose sigmoid, or prior.kind=isotropic"
             )
-        if config.posterior.method not in ("auto", "dense") or size**2 > config.posterior.dense_pixels:
+        if config.posterior.method not in ("auto", "dense") or n_pixels > config.posterior.dense_pixels:
             problems.append(
                 f"expected at most posterior.dense_pixels={config.posterior.dense_pixels} pixels and a dense posterior "
-                f"with prior.kind=tangent-kernel, got {size**2} and posterior.method="
+                f"with prior.kind=tangent-kernel, got {n_pixels} and posterior.method="
                 f"{config.posterior.method}: choose prior.kind=isotropic, or a smaller grid.size"
             )
         if config.evidence.method != "held-out":
@@ -138,6 +171,22 @@ def available_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
     return max(0, min(machine, limit - used + cached))
 
 
+def _grid(scan: Scan, config: Config) -> ImageGrid | VolumeGrid:
+    """The image, or the volume: by default cubes that fill the detector's height at the axis."""
+    size, geometry = _size_and_bin(scan, config)[0], scan.geometry
+    pixel_mm = config.grid.pixel_mm or geometry.field_of_view_mm / size
+    if not isinstance(geometry, ConeBeam):
+        return ImageGrid(shape=(size, size), pixel_mm=pixel_mm)
+    slices = config.grid.slices or max(1, round(geometry.field_height_mm / pixel_mm))
+    return VolumeGrid(shape=(slices, size, size), pixel_mm=pixel_mm, centre_z_mm=geometry.field_centre_z_mm)
+
+
+def _n_rays(scan: Scan, config: Config) -> int:
+    factor = _size_and_bin(scan, config)[1]
+    n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
+    return n_views * math.prod(n // factor for n in scan.geometry.sinogram_shape[1:])
+
+
 def _size_and_bin(scan: Scan, config: Config) -> tuple[int, int]:
     n_detectors = scan.geometry.n_detectors
     factor = config.scan.detector_bin
@@ -154,7 +203,7 @@ def _advice(scan: Scan, config: Config, available: int) -> str:
     options = []
     for name, now, entries in (
         ("angle_step", config.scan.angle_step, scan.geometry.n_angles),
-        ("detector_bin", factor, scan.geometry.n_detectors),
+        ("detector_bin", factor, min(scan.geometry.sinogram_shape[1:])),
     ):
         for value in range(now + 1, min(now * _MOST_THINNING, entries // _FEWEST_LEFT) + 1):
             trial = config.model_copy(update={"scan": config.scan.model_copy(update={name: value})})
@@ -167,10 +216,8 @@ def _advice(scan: Scan, config: Config, available: int) -> str:
 
 
 def _fits(scan: Scan, config: Config, available: int) -> bool:
-    size, factor = _size_and_bin(scan, config)
-    n_views = len(range(0, scan.geometry.n_angles, config.scan.angle_step))
     # Memory does not depend on how often the network is trained.
-    cost = Cost(config, n_views * (scan.geometry.n_detectors // factor), size, noise_stated=False)
+    cost = Cost(config, _n_rays(scan, config), _grid(scan, config).shape, noise_stated=False)
     return cost.memory_bytes <= available
 
 

@@ -13,7 +13,8 @@ from ctuq.errors import InputError
 from ctuq.processing_step import ProcessingStep
 from ctuq.rings import RingMethod, remove_rings, require_algotom
 from ctuq.rotation_axis import find_rotation_axis
-from ctuq.scan import Scan
+from ctuq.scan import Scan, ScanGeometry
+from operators import ConeBeam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +45,19 @@ class PreprocessingSettings:
             raise ValueError(f"largest_line_integral must be positive, got {self.largest_line_integral}")
 
 
-def require_possible(settings: PreprocessingSettings, n_detectors: int) -> None:
+def require_possible(settings: PreprocessingSettings, geometry: ScanGeometry) -> None:
     """Say now what cannot be done.
 
     Raises:
-        InputError: columns or an axis beyond the detector, or ring removal without its library.
+        InputError: columns or an axis beyond the detector, ring removal without its library, or what knows slices only
+            for a volume.
     """
+    n_detectors = geometry.n_detectors
+    if isinstance(geometry, ConeBeam) and (settings.rings != "none" or settings.centre == "find"):
+        raise InputError(
+            "expected preprocessing.rings=none and preprocessing.centre=file or a detector index for a cone beam's "
+            f"volume, got rings={settings.rings} and centre={settings.centre}: both work on slices"
+        )
     stored = "it counts pixels as stored, not mm and not pixels before binning"
     if max(settings.broken_columns, default=0) >= n_detectors:
         raise InputError(
@@ -78,14 +86,14 @@ def preprocess(
     Raises:
         InputError: as `require_possible`, or every ray is masked.
     """
-    require_possible(settings, scan.geometry.n_detectors)
+    require_possible(settings, scan.geometry)
     scan = _without_broken_columns(scan, settings.broken_columns)
     scan = _without_clipped(scan, settings.largest_line_integral)
     scan = scan.with_masked(torch.zeros_like(scan.masked))  # what came in masked is interpolated too
     if settings.rings != "none":
         scan = remove_rings(scan, settings.rings)
     if settings.centre == "find":
-        found = find_rotation_axis(scan.geometry, scan.sinogram, on_step=on_step)
+        found = find_rotation_axis(scan.planar, scan.sinogram, on_step=on_step)
         return _with_axis(scan, found.cor_index, found.step)
     return scan if settings.centre == "file" else _with_given_axis(scan, settings.centre)
 
@@ -94,7 +102,7 @@ def _without_broken_columns(scan: Scan, columns: tuple[int, ...]) -> Scan:
     if not columns:
         return scan
     rays = torch.zeros_like(scan.masked)
-    rays[:, list(columns)] = True
+    rays[..., list(columns)] = True
     text = f"masked {len(columns)} detector columns that were named: {', '.join(map(str, columns))}"
     step = ProcessingStep("named columns", text, {"columns": columns})
     return replace(scan.with_masked(rays), steps=(*scan.steps, step))

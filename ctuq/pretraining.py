@@ -18,7 +18,7 @@ from ctuq.network_input import network_input, scale_of
 from ctuq.preparation import prepare, require_feasible
 from ctuq.preprocessing import preprocess
 from ctuq.rays import degrees_of, geometry_attributes
-from ctuq.scan import Scan
+from ctuq.scan import Scan, planar
 from ctuq.stage_watch import OnStep, StageWatch
 from dip import UNet, hold_out, pretrain_network
 from dip.misfit import noise_level
@@ -48,6 +48,7 @@ def pretrain(
     """
     config = config or Config()
     watch = StageWatch(on_step)
+    planar(scan.geometry)  # of volumes nothing is computed
     # The file that fit.init names may be what is made now.
     require_feasible(scan, config.model_copy(update={"fit": replace(config.fit, init=RANDOM)}))
     with watch.stage("preprocess"):
@@ -102,7 +103,7 @@ def simulated_pairs(
         rng: of ellipses, noise and hold-outs.
         watch: told of every image.
     """
-    geometry, n_images = scan.geometry, config.pretraining.images
+    geometry, n_images = scan.planar, config.pretraining.images
     transform, grid = RayTransform(geometry), geometry.grid
     # A scan of an object that reaches beyond its detector would be another problem.
     within = torch.hypot(grid.x_mm(), grid.y_mm()[:, None]) <= geometry.field_of_view_mm / 2

@@ -17,8 +17,8 @@ from ctuq.preparation import prepare
 from ctuq.preprocessing import preprocess
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep, StageWatch
-from dip import Fit, Holdout, UNet, fit, hold_out
-from operators import RayTransform
+from dip import Dimensions, Fit, Holdout, UNet, fit, hold_out
+from operators import ConeBeam, RayTransform
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Problem:
 
     scan: Scan
     transform: RayTransform
-    data: Tensor  # (angle, detector), mm
-    relative_noise: Tensor  # (angle, detector) float64, harmonic mean 1, huge for masked rays
+    data: Tensor  # (angle, detector), or (angle, row, detector), mm
+    relative_noise: Tensor  # as the data, float64, harmonic mean 1, huge for masked rays
     scale: float
-    inputs: Tensor  # (members, 1, 1, row, col): filtered back-projections of what each member is fitted to
+    inputs: Tensor  # (members, 1, 1, *image): filtered back-projections of what each member is fitted to
     holdout: Holdout
     seeds: Callable[[str], torch.Generator]
     start: InitialWeights | None  # of the fit; None: random
@@ -75,7 +75,11 @@ def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
     """One network, or an ensemble, from weights that `fit.init` names or the seed decides."""
     # The first member is the one that a fit of one would have.
     purposes = ["network", *(f"network {number}" for number in range(1, config.fit.members))]
-    members = [UNet(config.network, generator=problem.seeds(purpose)).to(problem.data.device) for purpose in purposes]
+    dimensions: Dimensions = 3 if isinstance(problem.scan.geometry, ConeBeam) else 2
+    members = [
+        UNet(config.network, generator=problem.seeds(purpose), dimensions=dimensions).to(problem.data.device)
+        for purpose in purposes
+    ]
     if problem.start is not None:
         problem.start.put_into(members)
 
@@ -102,7 +106,9 @@ def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
 def fitted_image(
     scan: Scan, config: Config | None = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
 ) -> Tensor:
-    """The image alone, (row, col) in 1/mm: that of `reconstruct` without its error bars, in a fraction of the time.
+    """The image alone, (row, col) or (slice, row, col) in 1/mm: that of `reconstruct` without its error bars.
+
+    In a fraction of the time.
 
     Args and errors are those of `reconstruct`.
     """
@@ -113,7 +119,7 @@ def fitted_image(
 
 
 def _precision(problem: Problem) -> Tensor | None:
-    """Relative, of every ray, (angle, detector); None where none is stated."""
+    """Relative, of every ray; None where none is stated."""
     if not isinstance(problem.scan.noise_variance, Tensor):
         return None
     return torch.where(problem.holdout.masked, 0.0, problem.relative_noise.reciprocal())

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from operators import FanBeam, GaussianNoise, Geometry, ImageGrid, ParallelBeam
+from ctuq.scan import ScanGeometry
+from operators import ConeBeam, FanBeam, GaussianNoise, Geometry, ImageGrid, ParallelBeam, VolumeGrid
 from operators.geometry import AngleInput
 
 
@@ -21,14 +22,15 @@ class Rays:
 
     Args:
         geometry: after thinning and binning, on the image's grid.
-        noise: of line integrals, dimensionless²: the variance of each ray (angle, detector) float64, and the covariance
-            that rays of one view share, if they share any. Scaled as the posterior is.
-        sinogram: (angle, detector) float32, the line integrals that were reconstructed; None when read from an older
+        noise: of line integrals, dimensionless²: the variance of each ray (angle, detector) float64, of volumes (angle,
+            row, detector), and the covariance that rays of one view share, if they share any, of volumes those of one
+            detector row. Scaled as the posterior is.
+        sinogram: likewise, float32, the line integrals that were reconstructed; None when read from an older
             file, which has none.
         noise_stated: whether the scan said how noisy each ray is, so that the noise of other views follows from it.
     """
 
-    geometry: Geometry
+    geometry: ScanGeometry
     noise: GaussianNoise
     sinogram: Tensor | None = None
     noise_stated: bool = False
@@ -43,16 +45,43 @@ class Rays:
         return self.noise.of_a_view() if self.noise_stated else self.noise.typical()
 
 
-def geometry_attributes(geometry: Geometry) -> dict[str, str | float]:
+def geometry_attributes(geometry: ScanGeometry) -> dict[str, str | float]:
     """What files say of a geometry besides its angles, detector pixels and grid; lengths in mm."""
     attributes: dict[str, str | float] = {"type": "parallel", "pitch_mm": geometry.pitch_mm}
-    if isinstance(geometry, FanBeam):
-        attributes["type"] = "fan"
+    if not isinstance(geometry, ParallelBeam):
+        attributes["type"] = "fan" if isinstance(geometry, FanBeam) else "cone"
         attributes["source_origin_mm"] = geometry.source_origin_mm
         attributes["origin_detector_mm"] = geometry.origin_detector_mm
     if geometry.cor_index is not None:
         attributes["cor_index"] = geometry.cor_index
+    if isinstance(geometry, ConeBeam):
+        for name in ("row_pitch_mm", "mid_row_index"):
+            value = getattr(geometry, name)
+            if value is not None:
+                attributes[name] = value
     return attributes
+
+
+def cone_from(
+    attributes: Mapping[str, Any], *, angles_deg: Any, n_rows: int, n_detectors: int, grid: VolumeGrid
+) -> ConeBeam:
+    """The cone beam that `geometry_attributes` described; arguments and errors as of `geometry_from`."""
+
+    def optional(name: str) -> float | None:
+        return float(attributes[name]) if name in attributes else None
+
+    return ConeBeam(
+        grid=grid,
+        angles_rad=np.radians(np.asarray(angles_deg, dtype=np.float64)),
+        n_rows=n_rows,
+        n_detectors=n_detectors,
+        pitch_mm=float(attributes["pitch_mm"]),
+        source_origin_mm=float(attributes["source_origin_mm"]),
+        origin_detector_mm=float(attributes["origin_detector_mm"]),
+        cor_index=optional("cor_index"),
+        row_pitch_mm=optional("row_pitch_mm"),
+        mid_row_index=optional("mid_row_index"),
+    )
 
 
 def geometry_from(attributes: Mapping[str, Any], *, angles_deg: Any, n_detectors: int, grid: ImageGrid) -> Geometry:

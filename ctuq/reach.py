@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from ctuq.config import Config, load_config
 from ctuq.cost import Cost, Speeds
@@ -13,6 +14,15 @@ _SIDES = (64, 128, 256, 512, 1024)
 _FEWEST_VIEWS = 10  # of as many detector pixels as the image has pixels a side
 _MOST_VIEWS = 1000
 
+Limit: TypeAlias = Literal["time", "memory", "covariance"]
+"""What allows no more rays: minutes, memory, or that beyond them their covariance is not held and time is not known."""
+
+_WORDS: Final[dict[Limit, str]] = {
+    "time": "",
+    "memory": ": all that fits into memory",
+    "covariance": ": all whose covariance is held (posterior.cholesky_rays)",
+}
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -21,18 +31,17 @@ class Reach:
     Args:
         size: pixels a side.
         rays: views times detector pixels.
-        by_memory: whether memory, not time, allows no more.
+        limit: what allows no more.
     """
 
     size: int
     rays: int
-    by_memory: bool
+    limit: Limit
 
     @property
     def words(self) -> str:
         """In a few words."""
-        what = f"up to {self.rays:,} rays, as {self.rays // self.size} views of {self.size}"
-        return f"{what}: all that fits into memory" if self.by_memory else what
+        return f"up to {self.rays:,} rays, as {self.rays // self.size} views of {self.size}{_WORDS[self.limit]}"
 
 
 def reach(speeds: Speeds, memory_bytes: float, config: Config | None = None) -> list[Reach]:
@@ -46,22 +55,25 @@ def reach(speeds: Speeds, memory_bytes: float, config: Config | None = None) -> 
     settings = load_config(None) if config is None else config
     found = []
     for size in _SIDES:
-        views, by_memory = _most_views(settings, size, speeds, memory_bytes)
+        views, limit = _most_views(settings, size, speeds, memory_bytes)
         if views >= _FEWEST_VIEWS:
-            found.append(Reach(size, views * size, by_memory))
+            found.append(Reach(size, views * size, limit))
     return found
 
 
-def _most_views(config: Config, size: int, speeds: Speeds, memory_bytes: float) -> tuple[int, bool]:
-    """By bisection, and whether one more would be too much for the memory alone."""
+def _most_views(config: Config, size: int, speeds: Speeds, memory_bytes: float) -> tuple[int, Limit]:
+    """By bisection, and what one more would be too much for."""
 
     def cost(views: int) -> Cost:
-        return Cost(config, views * size, size, noise_stated=False, speeds=speeds)
+        return Cost(config, views * size, (size, size), noise_stated=False, speeds=speeds)
 
-    low, high = 0, _MOST_VIEWS
+    most = min(_MOST_VIEWS, config.posterior.cholesky_rays // size)
+    low, high = 0, most + 1
     while high - low > 1:
         middle = (low + high) // 2
         tried = cost(middle)
         fits = tried.memory_bytes <= memory_bytes and tried.seconds <= 60 * MINUTES
         low, high = (middle, high) if fits else (low, middle)
-    return low, cost(high).seconds <= 60 * MINUTES
+    if low == most:
+        return low, "covariance"
+    return low, "time" if cost(high).seconds > 60 * MINUTES else "memory"

@@ -11,6 +11,7 @@ import torch
 from ctuq.beware import beware
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
+from ctuq.judging import Judged, judged, tempering
 from ctuq.library_versions import library_versions
 from ctuq.preparation import prepare, require_feasible
 from ctuq.preprocessing import preprocess
@@ -21,7 +22,6 @@ from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.scan import Scan
 from ctuq.stage_watch import OnStep, StageWatch
 from dip import (
-    Calibration,
     Fit,
     Learned,
     NetworkJacobian,
@@ -29,22 +29,18 @@ from dip import (
     RayModel,
     Samples,
     VarianceEstimate,
-    calibrate,
     learn,
+    learned_from,
     linearise,
-    predictive_factor,
     tangent_kernel,
-    temperature,
 )
 from operators import GaussianNoise
-
-_LINEARISATION_DRAWS = 8  # of which the median is taken
 
 
 def reconstruct(
     scan: Scan, config: Config | None = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
 ) -> Reconstruction:
-    """Reconstruct one slice with a standard deviation for every pixel, and check it on held-out rays.
+    """Reconstruct one slice, or a cone beam's volume, with a standard deviation for every pixel or voxel, and check it.
 
     A deep image prior is fitted to the rays, linearised at its weights, and its variances are learned on rays that were
     held out from the fit and then fitted too (arXiv 2203.00479, 2404.19157). Other held-out rays, which chose nothing,
@@ -95,8 +91,7 @@ class _Result:
     noise: GaussianNoise
     estimate: VarianceEstimate
     samples: Samples
-    calibration: Calibration
-    linearisation_error: float | None
+    judged: Judged
 
 
 def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) -> RayModel:
@@ -109,6 +104,7 @@ def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) 
         return tangent_kernel(
             jacobians, problem.transform, found.image, relative_noise=problem.relative_noise, on_step=watch.step
         )
+    n_rays = problem.data.numel()
     return linearise(
         jacobians[0],
         problem.transform,
@@ -116,6 +112,9 @@ def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) 
         kind=config.prior.kind,
         relative_noise=problem.relative_noise,
         smooth_errors=problem.holdout.whole_views,
+        rays=None
+        if n_rays <= config.posterior.cholesky_rays
+        else learned_from(problem.holdout, config.evidence.max_rays),
         on_step=watch.step,
     )
 
@@ -132,7 +131,7 @@ def _learn(problem: Problem, found: Fit, model: RayModel, config: Config, watch:
         generator=problem.seeds("evidence"),
         on_step=watch.step,
     )
-    factor = temperature(model, found, learned, problem.holdout)
+    factor = tempering(problem, found, model, learned, config)
     return learned.scaled(factor, config.prior.floors), factor
 
 
@@ -140,26 +139,8 @@ def _infer(
     problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: StageWatch
 ) -> _Result:
     """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
-    judges = problem.holdout.judges.reshape(-1)
-    residual = (problem.data - problem.transform(found.image)).reshape(-1).double()
-    all_rays = torch.linalg.cholesky(model.covariance.matrix(learned.variances))
-    angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
-    calibration = calibrate(
-        residual[judges],
-        predictive_factor(all_rays, judges),
-        views=torch.nonzero(problem.holdout.judges)[:, 0],
-        whole_views=problem.holdout.whole_views,
-        temperature=factor,
-        angles_rad=tuple(angles),
-    )
+    verdict = judged(problem, found, model, learned, factor, config)
     cold = config.posterior.image_temperature
-    error = model.linearisation_error(
-        learned.scaled(cold, {}).variances,
-        all_rays.mul_(cold**0.5),
-        _LINEARISATION_DRAWS,
-        generator=problem.seeds("linearisation"),
-    )
-    del all_rays  # as large as the data squared, and the posterior needs one in its own units
     watch.step(1, 4)
     # A posterior whose prior and noise are both scaled is scaled itself.
     physical = learned.scaled(cold * problem.scale**2, {}).variances
@@ -169,7 +150,7 @@ def _infer(
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
     watch.step(4, 4)
-    return _Result(posterior, model.noise(physical), estimate, samples, calibration, error)
+    return _Result(posterior, model.noise(physical), estimate, samples, verdict)
 
 
 def _assemble(
@@ -179,8 +160,11 @@ def _assemble(
     std = result.estimate.variance.sqrt()
     # d sd = d variance / (2 sd): a relative error half as large.
     standard_error = result.estimate.standard_error / (2 * std)
-    residual = float(result.samples.relative_residual.max().clamp(min=result.estimate.worst_residual))  # NaN stays
-    linearisation = {} if result.linearisation_error is None else {"linearisation_error": result.linearisation_error}
+    worst = max(result.estimate.worst_residual, result.judged.worst_residual)
+    residual = float(result.samples.relative_residual.max().clamp(min=worst))  # NaN stays
+    linearisation = (
+        {} if result.judged.linearisation_error is None else {"linearisation_error": result.judged.linearisation_error}
+    )
     diagnostics = {
         "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),
         "tv_weight": found.tv_weight,
@@ -195,7 +179,7 @@ def _assemble(
         **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
     }
     method = config.posterior.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
-    notes = beware(learned, residual, method, config.posterior, linearisation_error=result.linearisation_error)
+    notes = beware(learned, residual, method, config.posterior, linearisation_error=result.judged.linearisation_error)
     noise = learned.variances["noise"] + learned.variances.get("representation", 0.0)
     return Reconstruction(
         image=result.posterior.mean.float().cpu(),
@@ -204,7 +188,7 @@ def _assemble(
         samples=result.samples.images.float().cpu(),
         noise_variance=noise * scale**2,
         grid=problem.scan.geometry.grid,
-        calibration=result.calibration,
+        calibration=result.judged.calibration,
         rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu(), problem.scan.noise_stated),
         posterior=result.posterior,
         provenance=replace(provenance, notes=notes),

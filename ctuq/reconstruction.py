@@ -16,7 +16,7 @@ from ctuq.rays import Rays
 from ctuq.region import RegionMean, region_by_posterior, region_by_samples
 from dip.calibration import Calibration
 from dip.posterior import Posterior
-from operators import ImageGrid
+from operators import ImageGrid, VolumeGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +74,11 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """An image with error bars.
+    """An image, or a volume, with error bars.
 
     Args:
-        image: (rows, cols) float32, attenuation in 1/mm; row 0 is the top.
+        image: (rows, cols) float32, attenuation in 1/mm; row 0 is the top. Of a volume (slices, rows, cols), as are all
+            that follow; slices go up the rotation axis.
         std: (rows, cols) float32, posterior standard deviation in 1/mm.
         standard_error: (rows, cols) float32, Monte Carlo standard error of `std` in 1/mm; zeros where `std` is exact.
         samples: (n, rows, cols) float32, draws from the posterior in 1/mm.
@@ -102,7 +103,7 @@ class Reconstruction:
     standard_error: Tensor
     samples: Tensor
     noise_variance: float
-    grid: ImageGrid
+    grid: ImageGrid | VolumeGrid
     calibration: Calibration
     provenance: Provenance
     diagnostics: Mapping[str, float]
@@ -116,17 +117,20 @@ class Reconstruction:
         for name in ("image", "std", "standard_error"):
             shape = tuple(getattr(self, name).shape)
             if shape != self.grid.shape:
-                raise ValueError(f"{name} must be (rows, cols) = {self.grid.shape}, got {shape}")
-        if self.samples.ndim != 3 or tuple(self.samples.shape[1:]) != self.grid.shape:
-            raise ValueError(
-                f"samples must be (n, {self.grid.shape[0]}, {self.grid.shape[1]}), got {self.samples.shape}"
-            )
+                raise ValueError(f"{name} must be of the grid's shape {self.grid.shape}, got {shape}")
+        if tuple(self.samples.shape[1:]) != self.grid.shape:
+            raise ValueError(f"samples must be {('n', *self.grid.shape)}, got {tuple(self.samples.shape)}")
         lengths = {name: tuple(getattr(self, name).shape) for name in ("fit_steps", "fit_loss", "holdout_loss")}
         if len(set(lengths.values())) > 1 or self.fit_steps.ndim != 1:
             raise ValueError(f"the fit's curve must be three lists of one length, got shapes {lengths}")
 
+    @property
+    def plane(self) -> ImageGrid:
+        """The grid of the image, or of one slice of a volume."""
+        return self.grid.plane if isinstance(self.grid, VolumeGrid) else self.grid
+
     def region(self, mask: Tensor) -> RegionMean:
-        """Mean over the pixels of `mask`, (row, col) bool, with its standard deviation and how well that is known.
+        """Mean over the pixels of `mask`, bool of the image's shape, with its deviation and how well that is known.
 
         From the posterior, exactly or by samples drawn for it; of a result that was read from a file from its samples.
 

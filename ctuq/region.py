@@ -71,7 +71,7 @@ def region_by_samples(image: Tensor, samples: Tensor, mask: Tensor) -> RegionMea
         raise ValueError("expected samples to tell a region's deviation by, got none")
     weights = region_weights(mask, image.shape)
     mean = float((image.double() * weights).sum())
-    of_samples = (samples.double() * weights).sum((-2, -1))
+    of_samples = (samples.double() * weights).flatten(1).sum(1)
     std = float((of_samples - mean).square().mean().sqrt())
     return RegionMean(mean, std, std / math.sqrt(2 * len(samples)))
 

@@ -24,7 +24,7 @@ from ctuq.preprocessing import PreprocessingSettings, preprocess
 from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.replay_curves import Curve, Point, Replay, ReplaySettings
-from ctuq.scan import Scan
+from ctuq.scan import Scan, planar
 from ctuq.stage_watch import OnStep
 from ctuq.view_sequences import at_random, equidistant, golden
 from ctuq.whole_file import write_text_whole
@@ -61,6 +61,7 @@ class Replayer:
     _asked: tuple[str, Config] = field(init=False)
 
     def __post_init__(self) -> None:
+        planar(self.scan.geometry)
         self._asked = self.scan.sha256, self.config
         # Preprocessed once, from all views: few of them would find another axis.
         self.scan = preprocess(self.scan, self.config.preprocessing).every(self.config.scan.angle_step)

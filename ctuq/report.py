@@ -12,7 +12,9 @@ from ctuq.reconstruction import Reconstruction
 from ctuq.report_numbers import BEYOND, least_certain, report_numbers, thinning
 from ctuq.summary import summarise
 from ctuq.verdict import EDGE, RULE, with_error
+from ctuq.volume_slices import middle_slice, middle_z_mm
 from ctuq.whole_file import write_text_whole
+from operators import VolumeGrid
 
 _SCRIPTS = ("statistics.js", "report_charts.js", "marks.js", "maps.js", "report.js")
 
@@ -66,15 +68,17 @@ def write_report(reconstruction: Reconstruction, path: Path) -> Path:
 
 def render_report(reconstruction: Reconstruction) -> str:
     """The report as one string of HTML; every name and note that came from outside is escaped."""
-    provenance, grid, found = reconstruction.provenance, reconstruction.grid, reconstruction.calibration
-    numbers, summary = report_numbers(reconstruction), summarise(reconstruction)
+    provenance, found = reconstruction.provenance, reconstruction.calibration
+    summary, shown = summarise(reconstruction), middle_slice(reconstruction)
+    grid, numbers = shown.plane, report_numbers(shown)
     return chart_page(
         "report.html.j2",
         scripts=_SCRIPTS,
         numbers=numbers,
         content={
             "summary": summary,
-            "worst": least_certain(reconstruction),
+            "worst": least_certain(shown),
+            "of_the_volume": _of_the_volume(reconstruction),
             "floor": numbers["relative_floor"],
             "rule": f"{RULE} {EDGE}" if summary.verdict.at_the_edge else RULE,
             "calibration": found,
@@ -92,6 +96,17 @@ def render_report(reconstruction: Reconstruction) -> str:
             # Room for axes and colour bar below the map.
             "tall": f"{min(max(0.9 * grid.shape[0] / grid.shape[1], 0.4), 2.5) + 0.2:.2f}",
         },
+    )
+
+
+def _of_the_volume(reconstruction: Reconstruction) -> str:
+    """Which part of a volume the page shows; empty for an image, which it shows whole."""
+    grid = reconstruction.grid
+    if not isinstance(grid, VolumeGrid):
+        return ""
+    return (
+        f"the middle slice of {grid.shape[0]} across the rotation axis, at z = {middle_z_mm(grid):.4g} mm; the file "
+        "has the whole volume, and the picture beside it two planes along the axis"
     )
 
 

@@ -34,7 +34,7 @@ STEPS_PER_DEVIATION = 8
 
 def report_numbers(reconstruction: Reconstruction) -> dict[str, Any]:
     """Everything that the page draws. Maps of more than `MAP_SIDE` pixels a side are averaged down."""
-    factor = thinning(reconstruction.grid)
+    factor = thinning(reconstruction.plane)
     image, std, samples = (
         averaged(values.detach().cpu().numpy(), (factor, factor))
         for values in (reconstruction.image, reconstruction.std, reconstruction.samples)
@@ -46,7 +46,7 @@ def report_numbers(reconstruction: Reconstruction) -> dict[str, Any]:
         "image": packed_levels(image, n_bytes=2),
         "std": packed_levels(std, n_bytes=2),
         "samples": {"n": len(kept), "per_deviation": STEPS_PER_DEVIATION, "steps": _steps(kept, image, std)},
-        "least_certain": _square(least_certain(reconstruction), reconstruction.grid),
+        "least_certain": _square(least_certain(reconstruction), reconstruction.plane),
         "relative_floor": relative_floor(image),
         "limits": {"image": image_limits(image), "std": deviation_limits(std), "relative": (0.0, _upper(relative))},
         "colours": _colours(),
@@ -84,7 +84,7 @@ class LeastCertain:
 
 def least_certain(reconstruction: Reconstruction) -> LeastCertain:
     """Among squares a sixteenth of the image wide."""
-    grid, std = reconstruction.grid, reconstruction.std.detach().cpu().double().numpy()
+    grid, std = reconstruction.plane, reconstruction.std.detach().cpu().double().numpy()
     side = max(1, min(grid.shape) // 16)
     means = uniform_filter(std, size=side, mode="nearest")
     row, col = np.unravel_index(int(np.argmax(means)), std.shape)

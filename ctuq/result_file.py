@@ -15,12 +15,13 @@ from ctuq.errors import InputError
 from ctuq.hdf5 import opened
 from ctuq.nexus import verify_tree, write_tree
 from ctuq.processing_step import ProcessingStep
-from ctuq.rays import Rays, geometry_from
+from ctuq.rays import Rays, cone_from, geometry_from
 from ctuq.reconstruction import Provenance, Reconstruction
 from ctuq.result_tree import result_tree
+from ctuq.scan import ScanGeometry
 from ctuq.whole_file import written_whole
 from dip.calibration import Calibration
-from operators import GaussianNoise, ImageGrid
+from operators import GaussianNoise, ImageGrid, VolumeGrid
 
 
 def write_result(reconstruction: Reconstruction, path: Path, *, force: bool = False) -> Path:
@@ -76,13 +77,18 @@ def read_result(path: str | Path) -> Reconstruction:
 
 def _reconstruction(file: h5py.File) -> Reconstruction:
     entry, process = file["entry"], file["entry/reconstruction"]
-    parameters, fit, rows_cols = process["parameters"], process["fit"], entry["data/data"].shape[-2:]
-    grid = ImageGrid(shape=rows_cols, pixel_mm=float(parameters["pixel_mm"][()]))
+    parameters, fit = process["parameters"], process["fit"]
+    grid = _grid(parameters, entry["data/data"].shape)
+
+    def stack(name: str) -> Tensor:
+        values = _tensor(entry[name])
+        return values if isinstance(grid, VolumeGrid) else values.squeeze(-3)
+
     return Reconstruction(
-        image=_tensor(entry["data/data"])[0],
-        std=_tensor(entry["data/data_errors"])[0],
-        standard_error=_tensor(entry["uncertainty/standard_error"])[0],
-        samples=_tensor(entry["samples/samples"])[:, 0],
+        image=stack("data/data"),
+        std=stack("data/data_errors"),
+        standard_error=stack("uncertainty/standard_error"),
+        samples=stack("samples/samples"),
         noise_variance=float(parameters["noise_variance"][()]),
         grid=grid,
         calibration=_calibration(entry["calibration"]),
@@ -95,10 +101,31 @@ def _reconstruction(file: h5py.File) -> Reconstruction:
     )
 
 
-def _rays(group: h5py.Group, grid: ImageGrid) -> Rays:
+def _grid(parameters: h5py.Group, shape: tuple[int, ...]) -> ImageGrid | VolumeGrid:
+    pixel_mm = float(parameters["pixel_mm"][()])
+    if "slice_mm" not in parameters:
+        return ImageGrid(shape=(shape[1], shape[2]), pixel_mm=pixel_mm)
+    slice_mm, centre_z_mm = float(parameters["slice_mm"][()]), float(parameters["centre_z_mm"][()])
+    cubes = slice_mm == pixel_mm
+    return VolumeGrid(
+        shape=(shape[0], shape[1], shape[2]),
+        pixel_mm=pixel_mm,
+        slice_mm=None if cubes else slice_mm,
+        centre_z_mm=centre_z_mm,
+    )
+
+
+def _rays(group: h5py.Group, grid: ImageGrid | VolumeGrid) -> Rays:
     variance = _tensor(group["noise_variance"])
     shared = _tensor(group["view_covariance"]) if "view_covariance" in group else None
-    geometry = geometry_from(group.attrs, angles_deg=group["angle_deg"][()], n_detectors=variance.shape[1], grid=grid)
+    angles_deg, n_detectors = group["angle_deg"][()], variance.shape[-1]
+    geometry: ScanGeometry
+    if isinstance(grid, VolumeGrid):
+        geometry = cone_from(
+            group.attrs, angles_deg=angles_deg, n_rows=variance.shape[1], n_detectors=n_detectors, grid=grid
+        )
+    else:
+        geometry = geometry_from(group.attrs, angles_deg=angles_deg, n_detectors=n_detectors, grid=grid)
     sinogram = _tensor(group["sinogram"]) if "sinogram" in group else None  # older files have none
     stated = bool(group.attrs.get("noise_stated", False))  # older files do not say
     return Rays(geometry, GaussianNoise(variance, shared), sinogram, stated)

@@ -1,6 +1,7 @@
 """What goes where in a result file: a reconstruction as a NeXus tree (NXtomoproc).
 
-/entry/data (data, data_errors in 1/mm; z, y, x in mm, y falling as row 0 is the top), /entry/uncertainty,
+/entry/data (data, data_errors in 1/mm; z, y, x in mm, y falling as row 0 is the top, z rising; an image is a volume of
+one slice), /entry/uncertainty,
 /entry/samples, /entry/calibration, /entry/rays (geometry, noise and line integrals of the rays as reconstructed), and
 /entry/reconstruction with its parameters, configuration and steps of preprocessing (JSON), diagnostics, seconds by
 stage and the fit's curve.
@@ -23,6 +24,7 @@ from ctuq.nexus import Attribute, Field, Group, Link
 from ctuq.rays import Rays, degrees_of, geometry_attributes
 from ctuq.reconstruction import Reconstruction
 from dip.calibration import Calibration
+from operators import VolumeGrid
 
 
 def result_tree(reconstruction: Reconstruction) -> Group:
@@ -40,7 +42,9 @@ def result_tree(reconstruction: Reconstruction) -> Group:
             "samples": Group(
                 "NXcollection",
                 {
-                    "samples": Field(_images(reconstruction.samples), {"units": "1/mm"}, image_stack=True),
+                    "samples": Field(
+                        _stack(reconstruction.samples, reconstruction), {"units": "1/mm"}, image_stack=True
+                    ),
                     "seed": Field(provenance.seed),
                 },
             ),
@@ -54,18 +58,18 @@ def result_tree(reconstruction: Reconstruction) -> Group:
 
 
 def _picture(reconstruction: Reconstruction) -> Group:
-    grid = reconstruction.grid
+    plane = reconstruction.plane
+    z = _array(reconstruction.grid.z_mm()) if isinstance(reconstruction.grid, VolumeGrid) else np.zeros(1)
+    image, std = (_stack(values, reconstruction) for values in (reconstruction.image, reconstruction.std))
     unit = {"units": "1/mm", "interpretation": "image"}
     return Group(
         "NXdata",
         {
-            "data": Field(_images(reconstruction.image), unit | {"long_name": "attenuation (1/mm)"}, image_stack=True),
-            "data_errors": Field(
-                _images(reconstruction.std), unit | {"long_name": "standard deviation (1/mm)"}, image_stack=True
-            ),
-            "z": Field(np.zeros(1), {"units": "mm"}),
-            "y": Field(_array(grid.y_mm()), {"units": "mm"}),
-            "x": Field(_array(grid.x_mm()), {"units": "mm"}),
+            "data": Field(image, unit | {"long_name": "attenuation (1/mm)"}, image_stack=True),
+            "data_errors": Field(std, unit | {"long_name": "standard deviation (1/mm)"}, image_stack=True),
+            "z": Field(z, {"units": "mm"}),
+            "y": Field(_array(plane.y_mm()), {"units": "mm"}),
+            "x": Field(_array(plane.x_mm()), {"units": "mm"}),
         },
         {"signal": "data", "axes": ["z", "y", "x"], "auxiliary_signals": ["data_errors"]},
     )
@@ -77,7 +81,7 @@ def _uncertainty(reconstruction: Reconstruction) -> Group:
         "NXdata",
         {
             "std": Link("/entry/data/data_errors"),
-            "standard_error": Field(_images(reconstruction.standard_error), label, image_stack=True),
+            "standard_error": Field(_stack(reconstruction.standard_error, reconstruction), label, image_stack=True),
             **{axis: Link(f"/entry/data/{axis}") for axis in ("z", "y", "x")},
         },
         {"signal": "std", "axes": ["z", "y", "x"], "auxiliary_signals": ["standard_error"]},
@@ -136,6 +140,7 @@ def _process(reconstruction: Reconstruction) -> Group:
         "raw_file": Field(provenance.input_path),
         "noise_variance": Field(float(reconstruction.noise_variance), {"long_name": "variance of a line integral"}),
         "pixel_mm": Field(float(reconstruction.grid.pixel_mm), {"units": "mm"}),
+        **_depth(reconstruction),
         "seed": Field(provenance.seed),
     }
     curve = {
@@ -176,9 +181,23 @@ def _array(values: Tensor) -> NDArray[Any]:
     return values.detach().cpu().numpy()
 
 
-def _images(images: Tensor) -> NDArray[np.float32]:
-    """(rows, cols) or (n, rows, cols) -> float32 with the z axis of length one put before the rows."""
-    return images.detach().cpu().to(torch.float32).unsqueeze(-3).contiguous().numpy()
+def _depth(reconstruction: Reconstruction) -> dict[str, Field]:
+    """What tells a volume from an image: its slices' distance, and where its middle lies on the rotation axis."""
+    grid = reconstruction.grid
+    if not isinstance(grid, VolumeGrid):
+        return {}
+    return {
+        "slice_mm": Field(float(grid.thickness_mm), {"units": "mm"}),
+        "centre_z_mm": Field(float(grid.centre_z_mm), {"units": "mm"}),
+    }
+
+
+def _stack(images: Tensor, reconstruction: Reconstruction) -> NDArray[np.float32]:
+    """Images or volumes -> float32 (..., slices, rows, cols), an image being one slice."""
+    values = images.detach().cpu().to(torch.float32)
+    if not isinstance(reconstruction.grid, VolumeGrid):
+        values = values.unsqueeze(-3)
+    return values.contiguous().numpy()
 
 
 def _iso(moment: datetime) -> str:

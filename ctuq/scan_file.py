@@ -86,10 +86,12 @@ def read_scan(
 ) -> Scan:
     """Read one detector row of a scan; the others stay on disk. Counts become line integrals with their noise.
 
+    Of a cone beam all rows are read: they are one scan, of a volume.
+
     Args:
         path: HDF5 in one of the layouts that ctuq knows, or the TOML file of a TIFF stack.
-        row: detector row, from 0; None: the middle one.
-        size: pixels a side of the square image grid; None: as many as detectors.
+        row: detector row, from 0; None: the middle one, or all of a cone beam.
+        size: pixels a side of the square image grid, or of a cone beam's slices; None: as many as detectors.
         pixel_mm: side of a pixel; None: the grid covers the field of view at the rotation axis.
         choice: what the file does not say, or says wrongly.
 
@@ -98,6 +100,9 @@ def read_scan(
     """
     with opened_scan(path, choice) as source:
         shape = source.header.shape
+        if source.header.is_volume and not source.header.problems:
+            _require_all_rows(source.header, row)
+            return _volume_scan(source.header, source.rows(0, shape[1]), size, pixel_mm)
         index = (shape[1] if shape else 1) // 2 if row is None else row
         rows = source.rows(index, index + 1)
     return _scan(source.header, rows, index, 0, size, pixel_mm)
@@ -117,6 +122,8 @@ def read_scans(
         InputError: as `opened_scan`.
     """
     with opened_scan(path, choice) as source:
+        for row in rows if source.header.is_volume else ():
+            _require_all_rows(source.header, row)
         for _, run in itertools.groupby(enumerate(rows), key=lambda pair: pair[1] - pair[0]):
             wanted = [row for _, row in run]
             block = _rows_or_none(source, wanted[0], wanted[-1] + 1)
@@ -128,6 +135,32 @@ def read_scans(
                 except InputError as error:
                     scan = error
                 yield row, scan
+
+
+def _require_all_rows(header: ScanHeader, row: int | None) -> None:
+    if row is not None:
+        raise InputError(
+            f"{header.path}: expected no detector row for a cone beam, whose rows are one volume, got row {row}: "
+            "leave out scan.row, --row and --rows, and use ctuq reconstruct"
+        )
+
+
+def _volume_scan(header: ScanHeader, rows: Rows, size: int | None, pixel_mm: float | None) -> Scan:
+    """All rows as one scan, each corrected by itself as a slice's is."""
+    notes = [ProcessingStep("reading", note) for note in header.notes]
+    try:
+        found = [_of_one_row(rows, at) for at in range(header.shape[1])]
+        values = np.stack([row[0] for row in found], axis=1)
+        variance = found[0][1]
+        if isinstance(variance, np.ndarray):
+            variance = np.stack([row[1] for row in found], axis=1)
+        # What was done to one row is told by its number; nothing is said of the many that needed nothing.
+        steps = [replace(step, text=f"row {at}: {step.text}") for at, row in enumerate(found) for step in row[2]]
+        geometry = header.geometry(size, pixel_mm)
+        scan = Scan(values, geometry, variance, header.name, file_name=header.path.name, steps=(*notes, *steps))
+    except InputError as error:
+        raise InputError(f"{header.path}: {error}") from error
+    return scan if isinstance(rows, CountRows) else _with_masked_told(scan)
 
 
 def _rows_or_none(source: ScanSource, start: int, stop: int) -> Rows | None:

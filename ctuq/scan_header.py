@@ -9,10 +9,11 @@ from ctuq.beam import Beam
 from ctuq.errors import InputError
 from ctuq.frames import Frames
 from ctuq.preparation import available_memory
-from ctuq.rays import geometry_from
+from ctuq.rays import cone_from, geometry_from
 from ctuq.remarks import Remarks
+from ctuq.scan import ScanGeometry
 from ctuq.view_angles import ViewAngles, check_count
-from operators import Geometry, ImageGrid
+from operators import ConeBeam, Geometry, ImageGrid, VolumeGrid
 
 _COPIES_OF_A_ROW = 32  # bytes a ray while it is read, corrected and kept
 
@@ -102,8 +103,13 @@ class ScanHeader:
     notes: tuple[str, ...]
     problems: tuple[str, ...]
 
-    def geometry(self, size: int | None = None, pixel_mm: float | None = None) -> Geometry:
-        """The rays, on a square grid.
+    @property
+    def is_volume(self) -> bool:
+        """Whether all rows are one scan, of a cone beam's volume."""
+        return self.beam.kind == "cone"
+
+    def geometry(self, size: int | None = None, pixel_mm: float | None = None) -> ScanGeometry:
+        """The rays, on a square grid; of a cone beam on a cube.
 
         Args:
             size: pixels a side; None: as many as detectors.
@@ -113,6 +119,8 @@ class ScanHeader:
             InputError: distances, sizes or angles that make no scan, such as a source inside the object.
         """
         try:
+            if self.is_volume:
+                return self._cone(size, pixel_mm)
             # The field of view belongs to the rays; a speck of a grid gets hold of it before there is a real one.
             rays = self._rays(ImageGrid(shape=(1, 1), pixel_mm=1e-9))
             pixels = rays.n_detectors if size is None else size
@@ -121,18 +129,30 @@ class ScanHeader:
         except ValueError as error:
             raise InputError(f"the geometry makes no scan: {error}") from error
 
-    def _rays(self, grid: ImageGrid) -> Geometry:
-        beam = self.beam
-        said = {
-            "type": beam.kind,
-            "pitch_mm": beam.pitch_mm,
-            "source_origin_mm": beam.source_origin_mm,
-            "origin_detector_mm": beam.origin_detector_mm,
-            "cor_index": beam.cor_index,
-        }
-        known = {name: value for name, value in said.items() if value is not None}
+    def _cone(self, size: int | None, pixel_mm: float | None) -> ConeBeam:
+        rays = self._cone_rays(VolumeGrid(shape=(1, 1, 1), pixel_mm=1e-9))
+        voxels = rays.n_detectors if size is None else size
+        side = rays.field_of_view_mm / max(voxels, 1) if pixel_mm is None else pixel_mm
+        slices = max(1, round(rays.field_height_mm / side))
+        return rays.with_grid(
+            VolumeGrid(shape=(slices, voxels, voxels), pixel_mm=side, centre_z_mm=rays.field_centre_z_mm)
+        )
+
+    def _cone_rays(self, grid: VolumeGrid) -> ConeBeam:
+        _, n_rows, n_detectors = self.shape
         try:
-            return geometry_from(known, angles_deg=self.theta_deg, n_detectors=self.shape[2], grid=grid)
+            return cone_from(self._said(), angles_deg=self.theta_deg, n_rows=n_rows, n_detectors=n_detectors, grid=grid)
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]} is not known") from error
+
+    def _said(self) -> dict[str, str | float]:
+        """What the file says of the beam, by the names that files use."""
+        said = {"type" if name == "kind" else name: value for name, value in vars(self.beam).items()}
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _rays(self, grid: ImageGrid) -> Geometry:
+        try:
+            return geometry_from(self._said(), angles_deg=self.theta_deg, n_detectors=self.shape[2], grid=grid)
         except (KeyError, IndexError) as error:
             raise ValueError(f"{error.args[0]} is not known") from error
 

@@ -16,6 +16,7 @@ class Beam(StrEnum):
 
     PARALLEL = "parallel"
     FAN = "fan"
+    CONE = "cone"
 
 
 def simulate(  # noqa: PLR0913, PLR0917  one argument an option
@@ -32,17 +33,20 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
     ] = None,
     views: Annotated[int, typer.Option(min=1, help="View angles.")] = 60,
     detectors: Annotated[int, typer.Option(min=2, help="Detector pixels.")] = 128,
+    rows: Annotated[
+        int | None, typer.Option(min=2, help="Cone: detector rows.", show_default="as many as detectors")
+    ] = None,
     geometry: Annotated[Beam, typer.Option(help="Beam.")] = Beam.PARALLEL,
     arc: Annotated[
-        float | None, typer.Option(help="Degrees that the views cover.", show_default="180; fan: 360")
+        float | None, typer.Option(help="Degrees that the views cover.", show_default="180; fan, cone: 360")
     ] = None,
     absorption: Annotated[float, typer.Option(help="Largest line integral.")] = 2.0,
     pitch: Annotated[float, typer.Option(help="Distance of detector pixels, mm.")] = 1.0,
     source_origin: Annotated[
-        float | None, typer.Option(help="Fan: source to axis, mm.", show_default="4 detector widths")
+        float | None, typer.Option(help="Fan, cone: source to axis, mm.", show_default="4 detector widths")
     ] = None,
     origin_detector: Annotated[
-        float | None, typer.Option(help="Fan: axis to detector, mm.", show_default="2 detector widths")
+        float | None, typer.Option(help="Fan, cone: axis to detector, mm.", show_default="2 detector widths")
     ] = None,
     cor_index: Annotated[
         float | None, typer.Option(help="Detector index of the axis.", show_default="the centre")
@@ -66,9 +70,10 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
     request = SimulateRequest(
         out=out,
         phantom=phantom,
-        geometry="fan" if geometry is Beam.FAN else "parallel",
+        geometry=geometry.value,
         views=views,
         detectors=detectors,
+        rows=rows,
         pitch_mm=pitch,
         arc_deg=arc,
         source_origin_mm=source_origin,
@@ -86,9 +91,11 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
     with outcome(as_json=json, debug=debug) as events:
         scan = simulate_to_file(request)
         grid, peak = scan.geometry.grid, scan.truth.max()
+        pixels, sides = (" × ".join(map(str, shape)) for shape in (scan.line_integrals.shape[1:], grid.shape))
+        kind = "pixels" if len(grid.shape) == 2 else "voxels"
         lines = [
-            f"{scan.name}: {views} views of {detectors} detector pixels, {phantom}",
-            f"  truth         {grid.shape[0]} × {grid.shape[1]} pixels of {grid.pixel_mm:.4g} mm, to {peak:.3g} 1/mm",
+            f"{scan.name}: {views} views of {pixels} detector pixels, {phantom}",
+            f"  truth         {sides} {kind} of {grid.pixel_mm:.4g} mm, to {peak:.3g} 1/mm",
             f"  wrote         {out}",
         ]
         events.said(lines, {"event": "simulated", "written": [str(out)], **scan.settings})

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctuq.errors import InputError
-from ctuq.phantoms import PHANTOMS, phantom
+from ctuq.phantoms import PHANTOMS, phantom, volume_phantom
+from ctuq.scan import ScanGeometry
 from ctuq.simulated_file import SimulatedScan, write_simulated_scan
 from ctuq.simulation import absorbing, counted
 from ctuq.whole_file import require_writable
-from operators import FanBeam, Geometry, ImageGrid, ParallelBeam
+from operators import ConeBeam, FanBeam, Geometry, ImageGrid, ParallelBeam, VolumeGrid
 
 _PIXELS_A_DETECTOR = 2  # of the truth, finer than what will be reconstructed
 
@@ -28,10 +30,11 @@ class SimulateRequest:
         phantom: a name, or a picture's path.
         geometry: of the beam.
         views: evenly over `arc_deg`, without its end.
-        detectors: pixels.
+        detectors: pixels of a row.
+        rows: of a cone beam's detector; None: as many as pixels of a row.
         pitch_mm: their distance.
-        arc_deg: None: 180 for parallel rays, 360 for a fan.
-        source_origin_mm: of a fan; None: four times the detector's width.
+        arc_deg: None: 180 for parallel rays, 360 for a fan or cone.
+        source_origin_mm: of a fan or cone; None: four times the detector's width.
         origin_detector_mm: likewise; None: twice its width.
         cor_index: of the rotation axis; None: the detector's centre.
         absorption: largest line integral.
@@ -46,9 +49,10 @@ class SimulateRequest:
 
     out: Path
     phantom: str = "shepp-logan"
-    geometry: Literal["parallel", "fan"] = "parallel"
+    geometry: Literal["parallel", "fan", "cone"] = "parallel"
     views: int = 60
     detectors: int = 128
+    rows: int | None = None
     pitch_mm: float = 1.0
     arc_deg: float | None = None
     source_origin_mm: float | None = None
@@ -74,8 +78,13 @@ def simulate_to_file(request: SimulateRequest) -> SimulatedScan:
     _require_sense(request)
     rng = np.random.default_rng(request.seed)
     size = _PIXELS_A_DETECTOR * request.detectors
-    image = phantom(request.phantom, size, rng=rng)
-    geometry = _geometry(request, size)
+    geometry: ScanGeometry
+    if request.geometry == "cone":
+        geometry = _cone(request, size)
+        image = volume_phantom(request.phantom, size)
+    else:
+        geometry = _slice(request, size)
+        image = phantom(request.phantom, size, rng=rng)
     truth, exact = absorbing(image, geometry, request.absorption)
     if request.noise is None:
         measured = counted(
@@ -113,23 +122,18 @@ def _require_sense(request: SimulateRequest) -> None:
     for name, value in (("pitch", request.pitch_mm), ("absorption", request.absorption), ("photons", request.photons)):
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"expected a positive --{name}, got {value}: try --{name} 1")
+    if request.rows is not None and request.geometry != "cone":
+        raise InputError(f"expected --rows with --geometry cone only, got it with {request.geometry}: leave it out")
     if request.dark_level > 0 and request.darks == 0:
         raise InputError(f"expected darks where the dark level is {request.dark_level:g}, got none: try --darks 10")
 
 
-def _geometry(request: SimulateRequest, size: int) -> Geometry:
+def _slice(request: SimulateRequest, size: int) -> Geometry:
     """Rays and the largest centred square that every view sees, so that no picture's corners are cut off."""
-    fan, width = request.geometry == "fan", request.detectors * request.pitch_mm
-    arc = math.radians(request.arc_deg or (360.0 if fan else 180.0))
-    angles = np.arange(request.views) * arc / request.views
-    offset = 0.0 if request.cor_index is None else abs(request.cor_index - (request.detectors - 1) / 2)
-    seen = width / 2 - offset * request.pitch_mm
-    if not seen > 0:
-        raise InputError(
-            f"expected --cor-index on the detector, from 0 to {request.detectors - 1}, got {request.cor_index}"
-        )
-    source = 4 * width if request.source_origin_mm is None else request.source_origin_mm
-    detector = 2 * width if request.origin_detector_mm is None else request.origin_detector_mm
+    fan = request.geometry == "fan"
+    angles = _angles_rad(request)
+    source, detector = _distances_mm(request)
+    seen = _seen_mm(request)
     radius = source * math.sin(math.atan(seen / (source + detector))) if fan else seen
     try:
         grid = ImageGrid(shape=(size, size), pixel_mm=math.sqrt(2) * radius / size)
@@ -152,3 +156,48 @@ def _geometry(request: SimulateRequest, size: int) -> Geometry:
         )
     except ValueError as error:
         raise InputError(f"expected a scan that can be made: {error}") from error
+
+
+def _cone(request: SimulateRequest, size: int) -> ConeBeam:
+    """Rays and the largest centred cube whose inscribed ball every view sees: the head lies within it."""
+    rows = request.detectors if request.rows is None else request.rows
+    source, detector = _distances_mm(request)
+    seen = min(_seen_mm(request), rows * request.pitch_mm / 2)
+    radius = source * math.sin(math.atan(seen / (source + detector)))
+    try:
+        return ConeBeam(
+            grid=VolumeGrid(shape=(size, size, size), pixel_mm=2 * radius / size),
+            angles_rad=_angles_rad(request),
+            n_rows=rows,
+            n_detectors=request.detectors,
+            pitch_mm=request.pitch_mm,
+            source_origin_mm=source,
+            origin_detector_mm=detector,
+            cor_index=request.cor_index,
+        )
+    except ValueError as error:
+        raise InputError(f"expected a scan that can be made: {error}") from error
+
+
+def _angles_rad(request: SimulateRequest) -> NDArray[np.float64]:
+    arc = math.radians(request.arc_deg or (180.0 if request.geometry == "parallel" else 360.0))
+    angles: NDArray[np.float64] = np.arange(request.views) * arc / request.views
+    return angles
+
+
+def _seen_mm(request: SimulateRequest) -> float:
+    """How far the detector reaches from the axis' projection, on its shorter side."""
+    offset = 0.0 if request.cor_index is None else abs(request.cor_index - (request.detectors - 1) / 2)
+    seen = (request.detectors / 2 - offset) * request.pitch_mm
+    if not seen > 0:
+        raise InputError(
+            f"expected --cor-index on the detector, from 0 to {request.detectors - 1}, got {request.cor_index}"
+        )
+    return seen
+
+
+def _distances_mm(request: SimulateRequest) -> tuple[float, float]:
+    """Source to axis, and axis to detector."""
+    width = request.detectors * request.pitch_mm
+    source = 4 * width if request.source_origin_mm is None else request.source_origin_mm
+    return source, 2 * width if request.origin_detector_mm is None else request.origin_detector_mm

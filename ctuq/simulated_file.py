@@ -1,7 +1,8 @@
 """The file of a simulated scan: Data Exchange with ctuq's geometry, and beside the rays the truth behind them.
 
 /exchange, /measurement    as in ctuq's sinogram file, see `ctuq.sinogram_file`
-/simulation/truth          (row, col), 1/mm, attribute pixel_mm; its centre is the rotation axis
+/simulation/truth          (row, col), of a cone beam (slice, row, col), 1/mm, attribute pixel_mm; its centre is the
+                           rotation axis
 /simulation/line_integrals (theta, y, x) without noise; the attributes of the group say how it was simulated
 """
 
@@ -15,29 +16,29 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ctuq.scan import ScanGeometry
 from ctuq.simulation import SimulatedCounts
-from ctuq.sinogram_file import write_rays, write_row
+from ctuq.sinogram_file import write_frames, write_rays
 from ctuq.whole_file import written_whole
-from operators import Geometry
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedScan:
-    """One detector row of a known object.
+    """One detector row of a known object, or a cone beam's scan of it.
 
     Args:
         name: of the scan.
         geometry: of the rays, on the truth's grid.
-        truth: (row, col), 1/mm.
-        line_integrals: (angle, col), exact.
-        measured: counts, or line integrals with noise (angle, col).
+        truth: (row, col), or (slice, row, col), 1/mm.
+        line_integrals: (angle, col), or (angle, row, col), exact.
+        measured: counts, or line integrals with noise, likewise.
         settings: how it was simulated, by name.
     """
 
     name: str
-    geometry: Geometry
+    geometry: ScanGeometry
     truth: Array
     line_integrals: Array
     measured: SimulatedCounts | Array
@@ -56,5 +57,5 @@ def write_simulated_scan(path: Path, scan: SimulatedScan, *, force: bool) -> Non
         file.create_group("simulation").attrs.update(scan.settings)
         file["simulation/truth"] = scan.truth.astype(np.float32)
         file["simulation/truth"].attrs.update({"units": "1/mm", "pixel_mm": scan.geometry.grid.pixel_mm})
-        exact = write_row(file, "simulation/line_integrals", scan.line_integrals.astype(np.float32))
+        exact = write_frames(file, "simulation/line_integrals", scan.line_integrals.astype(np.float32))
         exact.attrs.update({"units": "line_integral", "axes": "theta:y:x"})

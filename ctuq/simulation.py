@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from operators import Geometry, RayTransform
+from ctuq.scan import ScanGeometry
+from operators import RayTransform
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedCounts:
-    """What a detector row that counts photons would have written.
+    """What a detector row that counts photons would have written, or a detector of several.
 
     Args:
-        counts: (angle, col).
-        flats: (frame, col).
-        darks: (frame, col).
+        counts: (angle, col), or (angle, row, col).
+        flats: (frame, col), or (frame, row, col).
+        darks: likewise.
     """
 
     counts: Array
@@ -28,16 +29,16 @@ class SimulatedCounts:
     darks: Array
 
 
-def absorbing(image: Array, geometry: Geometry, absorption: float) -> tuple[Array, Array]:
+def absorbing(image: Array, geometry: ScanGeometry, absorption: float) -> tuple[Array, Array]:
     """The image scaled so that its largest line integral is `absorption`, and its line integrals.
 
     Args:
-        image: (row, col), of the geometry's grid.
+        image: (row, col), or (slice, row, col), of the geometry's grid.
         geometry: of the scan.
         absorption: dimensionless.
 
     Returns:
-        The image in 1/mm, and (angle, detector).
+        The image in 1/mm, and (angle, detector), or (angle, row, detector).
     """
     rays = RayTransform(geometry)(torch.as_tensor(image, dtype=torch.float64)).numpy()
     factor = absorption / rays.max()
@@ -56,16 +57,16 @@ def counted(
     """Poisson counts of the rays, of flats and of darks.
 
     Args:
-        line_integrals: (angle, col).
+        line_integrals: (angle, col), or (angle, row, col).
         photons: expected in a ray without an object, in flats as in views.
         n_flats: frames.
         n_darks: frames.
         dark_level: counts expected in every pixel without beam, which add to all others.
         rng: of the noise.
     """
-    n_columns = line_integrals.shape[1]
+    pixels = line_integrals.shape[1:]
     return SimulatedCounts(
         rng.poisson(photons * np.exp(-line_integrals) + dark_level).astype(np.float64),
-        rng.poisson(photons + dark_level, (n_flats, n_columns)).astype(np.float64),
-        rng.poisson(dark_level, (n_darks, n_columns)).astype(np.float64),
+        rng.poisson(photons + dark_level, (n_flats, *pixels)).astype(np.float64),
+        rng.poisson(dark_level, (n_darks, *pixels)).astype(np.float64),
     )

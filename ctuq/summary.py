@@ -23,6 +23,7 @@ class ObjectMean:
     Args:
         region: that mean, by the samples of the file.
         n_pixels: how many there are.
+        kind: pixels, or voxels.
         n_samples: behind its deviation.
         lowest: of the middle nine tenths of those pixels, 1/mm.
         highest: of the same, 1/mm.
@@ -30,6 +31,7 @@ class ObjectMean:
 
     region: RegionMean
     n_pixels: int
+    kind: str
     n_samples: int
     lowest: float
     highest: float
@@ -42,16 +44,16 @@ class ObjectMean:
     @property
     def line(self) -> str:
         """In a short line."""
-        return f"mean {self.value} over {self.n_pixels:,} pixels (± is the model's, not accuracy)"
+        return f"mean {self.value} over {self.n_pixels:,} {self.kind} (± is the model's, not accuracy)"
 
     @property
     def sentence(self) -> str:
         """What it is, and what its deviation leaves out."""
         return (
-            f"mean over {self.n_pixels:,} pixels above half of the maximum; ± is the deviation of that mean under the "
-            f"model (from {self.n_samples} samples, so itself known to {100 / math.sqrt(2 * self.n_samples):.0f} %); "
-            f"nine in ten of the single pixels spread from {self.lowest:.3g} to {self.highest:.3g}; beam hardening and "
-            "scatter are not in it"
+            f"mean over {self.n_pixels:,} {self.kind} above half of the maximum; ± is the deviation of that mean under "
+            f"the model (from {self.n_samples} samples, so itself known to "
+            f"{100 / math.sqrt(2 * self.n_samples):.0f} %); nine in ten of the single {self.kind} spread from "
+            f"{self.lowest:.3g} to {self.highest:.3g}; beam hardening and scatter are not in it"
         )
 
 
@@ -61,8 +63,7 @@ class Summary:
 
     Args:
         scan_name: of the scan.
-        rows: pixels down.
-        cols: pixels across.
+        shape: pixels (row, col), or voxels (slice, row, col).
         pixel_mm: side of a pixel.
         lowest: of the image, 1/mm.
         highest: of the image, 1/mm.
@@ -76,8 +77,7 @@ class Summary:
     """
 
     scan_name: str
-    rows: int
-    cols: int
+    shape: tuple[int, ...]
     pixel_mm: float
     lowest: float
     highest: float
@@ -92,7 +92,7 @@ class Summary:
     @property
     def size(self) -> str:
         """Pixels and their side, in words."""
-        return f"{self.cols} × {self.rows} pixels of {self.pixel_mm:.4g} mm"
+        return f"{' × '.join(map(str, reversed(self.shape)))} {_kind(self.shape)} of {self.pixel_mm:.4g} mm"
 
     @property
     def values(self) -> str:
@@ -109,11 +109,9 @@ class Summary:
 
 def summarise(reconstruction: Reconstruction) -> Summary:
     """Take the few numbers from a reconstruction."""
-    rows, cols = reconstruction.grid.shape
     return Summary(
         scan_name=reconstruction.provenance.scan_name,
-        rows=rows,
-        cols=cols,
+        shape=reconstruction.grid.shape,
         pixel_mm=reconstruction.grid.pixel_mm,
         lowest=float(reconstruction.image.min()),
         highest=float(reconstruction.image.max()),
@@ -154,7 +152,11 @@ def _object_mean(reconstruction: Reconstruction) -> ObjectMean | None:
         return None
     lowest, highest = np.quantile(image[mask].cpu().numpy(), [0.05, 0.95])
     region = region_by_samples(image, samples, mask)
-    return ObjectMean(region, int(mask.sum()), len(samples), float(lowest), float(highest))
+    return ObjectMean(region, int(mask.sum()), _kind(image.shape), len(samples), float(lowest), float(highest))
+
+
+def _kind(shape: Sequence[int]) -> str:
+    return "pixels" if len(shape) == 2 else "voxels"
 
 
 def _views(reconstruction: Reconstruction) -> str:
@@ -162,11 +164,12 @@ def _views(reconstruction: Reconstruction) -> str:
     if reconstruction.rays is None:
         return ""
     geometry, tested = reconstruction.rays.geometry, reconstruction.calibration
+    pixels = " × ".join(map(str, geometry.sinogram_shape[1:]))
     degrees = degrees_of(geometry.angles_rad)
     whole = "" if tested.whole_views else "single rays of "
     return (
         f"{len(degrees)} views over {degrees.min():.4g} to {degrees.max():.4g}°, all fitted in the end; {whole}"
-        f"{tested.n_angles} are test views, predicted by a fit without them; {geometry.n_detectors} detector pixels"
+        f"{tested.n_angles} are test views, predicted by a fit without them; {pixels} detector pixels"
     )
 
 

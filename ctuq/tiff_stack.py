@@ -7,7 +7,7 @@ flats = "flats.tif"                  # with counts
 darks = "darks.tif"                  # optional
 angles_deg = [0.0, 1.0, 2.0]         # or {start = 0, stop = 180, endpoint = true}, or the name of a .txt, .csv, .npy
 [geometry]                           # left out: parallel rays, lengths in detector pixels
-type = "parallel"                    # or "fan", with source_origin_mm and origin_detector_mm
+type = "parallel"                    # or "fan" or "cone", with source_origin_mm and origin_detector_mm
 pitch_mm = 0.005
 cor_index = 295.6                    # left out: the centre
 """

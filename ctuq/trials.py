@@ -140,7 +140,7 @@ def try_algebra(*, device: str, seconds: float) -> float:
 
 def speeds_of(network: NetworkTrial, algebra_flops: float) -> Speeds:
     """What `ctuq.cost.Cost` needs to know of the machine on which the trials ran."""
-    gflop = gflop_of_a_pass(UNet(load_config(None).network, generator=torch.Generator()), SIZE**2)
+    gflop = gflop_of_a_pass(UNet(load_config(None).network, generator=torch.Generator()), (SIZE, SIZE))
 
     def of_its_size(seconds: float) -> float:
         return max(seconds - SECONDS_A_PASS, seconds / 2) / gflop

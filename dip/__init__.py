@@ -17,7 +17,7 @@ from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
 from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
-from dip.learning import EvidenceSettings, learn, temperature
+from dip.learning import EvidenceSettings, learn, learned_from, temperature
 from dip.linear_model import LinearModel, PriorSettings, linearise
 from dip.linearisation_error import linearisation_error
 from dip.matern import MaternPrior
@@ -40,11 +40,12 @@ from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
 from dip.ray_model import RayModel
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
+from dip.sampled_prediction import Prediction, predict_by_samples, temperature_by_samples
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
 from dip.tangent_kernel import TangentKernelModel, tangent_kernel
 from dip.total_variation_prior import TotalVariationPrior
-from dip.unet import UNet, UNetSettings
+from dip.unet import Dimensions, UNet, UNetSettings
 from dip.weight_prior import (
     PriorKind,
     WeightGroup,
@@ -59,6 +60,7 @@ __all__ = [
     "CholeskyUpdate",
     "ConjugateGradientUpdate",
     "DensePosterior",
+    "Dimensions",
     "Estimate",
     "EvidenceSettings",
     "ExpectationMaximisationSettings",
@@ -77,6 +79,7 @@ __all__ = [
     "Posterior",
     "PosteriorMethod",
     "PosteriorSettings",
+    "Prediction",
     "PretrainingSettings",
     "PriorKind",
     "PriorSettings",
@@ -111,12 +114,14 @@ __all__ = [
     "gram_matrices",
     "hold_out",
     "learn",
+    "learned_from",
     "length_name",
     "linearisation_error",
     "linearise",
     "log_evidence",
     "log_predictive",
     "maximise",
+    "predict_by_samples",
     "predictive_factor",
     "pretrain_network",
     "ray_jacobian",
@@ -125,6 +130,7 @@ __all__ = [
     "smooth_correlation",
     "tangent_kernel",
     "temperature",
+    "temperature_by_samples",
     "total_variation",
     "weight_groups",
 ]

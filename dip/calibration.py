@@ -16,7 +16,8 @@ class Calibration:
     """What test rays say of the error bars. With error bars that are right, each figure has a known value.
 
     Args:
-        chi_square: rᵀ S⁻¹ r per ray, S the predictive covariance; 1 expected.
+        chi_square: rᵀ S⁻¹ r per ray, S the predictive covariance, or its diagonal where samples stand behind it (the
+            mean square of z); 1 expected.
         coverage_95: share of single rays inside their 95 % interval; 0.95 expected.
         z: (rays,) residuals over their predictive standard deviations; N(0, 1) expected.
         nominal: (levels,) intervals' nominal coverage.

@@ -13,31 +13,55 @@ from dip.weight_prior import WeightGroup
 from operators import LinearMap
 
 _BATCHES = 16  # of the Jacobian at a time: they share one forward pass
+_GRAM_RAYS = 64  # back-projected at a time
 _TILE = 9 * 455  # weights taken to float64 at a time: whole 3x3 filters
 _PANELS = 8  # row panels of the lower triangle: leaves out 7/16 of the full product
 
 
 def ray_jacobian(
-    jacobian: NetworkJacobian, transform: LinearMap, *, on_step: Callable[[int, int], None] | None = None
+    jacobian: NetworkJacobian,
+    transform: LinearMap,
+    rays: Tensor | None = None,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """M = A J, (rays, P), in the dtype of the weights: one vector-Jacobian product a ray.
+    """Rows of M = A J, (rays, P), in the dtype of the weights: one vector-Jacobian product a ray.
 
     Args:
         jacobian: J.
-        transform: A, image (row, col) -> its out_shape; rays are numbered along its flattened output.
+        transform: A, image (row, col), or volume, -> its out_shape; rays are numbered along its flattened output.
+        rays: which, (rays,); all if left out.
         on_step: called as (rays done, rays).
     """
-    dtype = jacobian.weights().dtype
-    n_rays = torch.Size(transform.out_shape).numel()
-    device = jacobian.network_input.device
-    matrix = torch.empty(n_rays, jacobian.in_shape[0], dtype=dtype, device=device)
-    for rays in torch.split(torch.arange(n_rays), _BATCHES * jacobian.batch):
-        unit = torch.zeros(len(rays), n_rays, dtype=dtype, device=device)
-        unit[torch.arange(len(rays)), rays] = 1
-        matrix[rays] = jacobian.adjoint(transform.adjoint(unit.reshape(-1, *transform.out_shape)))
+    weights = jacobian.weights()
+    rays = torch.arange(torch.Size(transform.out_shape).numel()) if rays is None else rays
+    matrix = weights.new_empty(len(rays), len(weights))
+    for part in torch.split(torch.arange(len(rays)), _BATCHES * jacobian.batch):
+        matrix[part] = jacobian.adjoint(_back_projections(transform, rays[part], weights))
         if on_step is not None:
-            on_step(int(rays[-1]) + 1, n_rays)
+            on_step(int(part[-1]) + 1, len(rays))
     return matrix
+
+
+def pixel_gram_matrix(transform: LinearMap, rays: Tensor) -> Tensor:
+    """Rows and columns of A Aᵀ, (rays, rays) float64, by products alone: a volume's A need not be a matrix.
+
+    Args:
+        transform: A.
+        rays: which, (rays,) into its flattened output.
+    """
+    gram = torch.zeros(len(rays), len(rays), dtype=torch.float64, device=rays.device)
+    for part in torch.split(torch.arange(len(rays)), _GRAM_RAYS):
+        images = _back_projections(transform, rays[part], gram)
+        gram[part] = transform(images).flatten(1)[:, rays]
+    return (gram + gram.mT) / 2
+
+
+def _back_projections(transform: LinearMap, rays: Tensor, like: Tensor) -> Tensor:
+    """Aᵀ of unit rays, (rays, *image)."""
+    unit = like.new_zeros(len(rays), torch.Size(transform.out_shape).numel())
+    unit[torch.arange(len(rays)), rays] = 1
+    return transform.adjoint(unit.reshape(-1, *transform.out_shape))
 
 
 def gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dict[str, Tensor]:

@@ -49,13 +49,16 @@ class Layer:
     def change(self, tangents: Tensor) -> Tensor:
         """What changes of all weights (n, P) make of this layer's output, (n · inputs, channels, ...)."""
         n, channels = len(tangents), self.out_shape[-1]
-        weights = tangents[:, self.start : self.stop].reshape(n, channels, -1).mT
-        return (self.patches.mT @ weights).reshape(-1, *self.out_shape[1:]).movedim(-1, 1)
+        # One product for all: the patches, by far the largest, are read once.
+        weights = tangents[:, self.start : self.stop].reshape(n * channels, -1).mT
+        changed = (self.patches.mT @ weights).reshape(-1, n, channels).movedim(1, 0)
+        return changed.reshape(-1, *self.out_shape[1:]).movedim(-1, 1)
 
     def gradient(self, signal: Tensor, n: int) -> Tensor:
         """Weight gradients (n, weights) of n cotangents that reach the output as (n · inputs, channels, ...)."""
-        # Signals lie channels-last in memory: as (positions, channels) they go into the product without a copy.
-        positions = signal.movedim(1, -1).reshape(n, -1, self.out_shape[-1])
+        channels = self.out_shape[-1]
+        # One product for all: the patches, by far the largest, are read once.
+        positions = signal.movedim(1, -1).reshape(n, -1, channels).movedim(0, 1).reshape(-1, n * channels)
         return (self.patches @ positions).mT.reshape(n, -1)
 
 

@@ -110,7 +110,7 @@ def learn(
 class _Task:
     """The rays to learn from: some of the fitted, and those that choose for one member or another."""
 
-    rays: Tensor  # (n,) into all
+    rays: Tensor  # (n,) into the model's
     covariance: RayCovariance
     held: Tensor  # (members, n) bool: those that choose
     held_residual: Tensor  # (members, n)
@@ -128,11 +128,11 @@ class _Task:
 
 
 def _task(model: RayModel, found: Fit, data: Tensor, holdout: Holdout, max_rays: int) -> _Task:
-    chooses = holdout.chooses.flatten(1)
-    rays = torch.nonzero(conditioned_on(holdout, max_rays) | chooses.any(dim=0))[:, 0]
+    chooses = holdout.chooses.flatten(1)[:, model.rays]
+    rays = torch.nonzero(conditioned_on(holdout, max_rays)[model.rays] | chooses.any(dim=0))[:, 0]
     covariance, held = model.covariance.select(rays), chooses[:, rays]
-    held_residual = found.holdout_residual.flatten(1).double()[:, rays]
-    drive = model.drive((data - model.transform(found.image)).reshape(-1).double())[rays]
+    held_residual = found.holdout_residual.flatten(1).double()[:, model.rays][:, rays]
+    drive = model.drive((data - model.transform(found.image)).reshape(-1).double()[model.rays])[rays]
     relative = covariance.diagonals["noise"].expand_as(held_residual)
     noise = _weighted_mean_square(held_residual[held], relative[held]) or 1.0
     return _Task(rays, covariance, held, held_residual, drive, noise)
@@ -246,14 +246,35 @@ def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout)
 def conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
     """Rays of evenly spread views that every member fitted, at most `max_rays` but a view; (rays,) bool.
 
-    That is enough for a few variances.
+    Of volumes, whose views hold more rays than that, they are spread over all views. That is enough for a few
+    variances.
     """
     fitted = holdout.fitted.all(dim=0)
+    if fitted.ndim > 2:
+        return evenly_spread(fitted.reshape(-1), max_rays)
     views = torch.nonzero(fitted.any(dim=1))[:, 0]
     n_kept = max(1, min(len(views), max_rays // fitted.shape[1]))
     kept = torch.zeros_like(fitted)
     kept[views[torch.linspace(0, len(views) - 1, n_kept).round().long()]] = True
     return (kept & fitted).reshape(-1)
+
+
+def learned_from(holdout: Holdout, max_rays: int) -> Tensor:
+    """Rays that are enough to learn from, where all are too many: `conditioned_on`, and half as many that choose.
+
+    Returns:
+        (n,) into all.
+    """
+    choose = evenly_spread(holdout.chooses.any(dim=0).reshape(-1), max(1, max_rays // 2))
+    return torch.nonzero(conditioned_on(holdout, max_rays) | choose)[:, 0]
+
+
+def evenly_spread(rays: Tensor, n: int) -> Tensor:
+    """At most n of these, (rays,) bool -> the same."""
+    every = torch.nonzero(rays)[:, 0]
+    kept = torch.zeros_like(rays)
+    kept[every[torch.linspace(0, len(every) - 1, min(n, len(every)), dtype=torch.float64).round().long()]] = True
+    return kept
 
 
 def _weighted_mean_square(residual: Tensor, relative_variance: Tensor) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dip.conjugate_gradient_update import ConjugateGradientUpdate
 from dip.expectation_maximisation import LatentRays
-from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
+from dip.gram import filter_gram_matrices, gram_matrices, pixel_gram_matrix, ray_jacobian
 from dip.jacobian import NetworkJacobian
 from dip.linearisation_error import linearisation_error
 from dip.model_error import representation_profile, smooth_correlation
@@ -27,6 +27,8 @@ from dip.sensitivity import sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
 from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
 from operators import GaussianNoise, RayTransform
+
+_UNSEEN = 1e9  # variance of rays to be left out, times the largest of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +73,30 @@ class LinearModel:
         jacobian: J at the weights w*.
         transform: A.
         groups: of weights that share a variance, by name.
-        covariance: of all rays, its variances named after the groups, "pixels" (white in the image), "smooth" (along a
-            view; absent where views cannot show it), "representation" and "noise" (of single rays).
+        rays: which rays the covariance and the response are of, (rays,) into all: all, or some of too many.
+        covariance: its variances named after the groups, "pixels" (white in the image), "smooth" (along a view, of
+            volumes along its detector rows; absent where views cannot show it), "representation" and "noise" (of single
+            rays).
         response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
+        diagonals: those of the covariance for all rays, each (all rays,) float64.
     """
 
     jacobian: NetworkJacobian
     transform: RayTransform
     groups: Mapping[str, WeightGroup]
+    rays: Tensor
     covariance: RayCovariance
     response: Tensor
+    diagonals: Mapping[str, Tensor]
 
     def noise(self, variances: Mapping[str, float]) -> GaussianNoise:
-        """The part of the covariance that is error of the rays."""
+        """The part of the covariance that is error of the rays, of all of them."""
         shape = self.transform.out_shape
         shared = None
         if "smooth" in self.covariance.grams:
             shared = variances["smooth"] * smooth_correlation(shape[-1]).to(self.response)
-        return GaussianNoise(self.covariance.diagonal(variances).reshape(shape), shared)
+        diagonal = torch.stack([variances[name] * d for name, d in self.diagonals.items()]).sum(0)
+        return GaussianNoise(diagonal.reshape(shape), shared)
 
     def prior(self, variances: Mapping[str, float]) -> NetworkPrior:
         """The part of the covariance that is the image."""
@@ -96,18 +104,22 @@ class LinearModel:
         return NetworkPrior(self.jacobian, root, variances["pixels"])
 
     def latent_rays(self, rays: Tensor) -> LatentRays:
-        """The same of some rays, (rays,) into all, as products with the network and its adjoint alone."""
+        """The same of some of its rays, as products with the network and its adjoint alone.
+
+        Args:
+            rays: (n,) into the rays of the covariance.
+        """
         (n_weights,), n_pixels = self.jacobian.in_shape, math.prod(self.jacobian.out_shape)
         groups = {name: group.index for name, group in self.groups.items()}
         groups["pixels"] = torch.arange(n_weights, n_weights + n_pixels)
         root: Tensor | None = None
         if "smooth" in self.covariance.grams:
-            groups["smooth"] = torch.arange(len(self.response)) + n_weights + n_pixels
+            groups["smooth"] = torch.arange(math.prod(self.transform.out_shape)) + n_weights + n_pixels
             root = covariance_root(smooth_correlation(self.transform.out_shape[-1]).to(self.response))
 
         def factor(variances: Mapping[str, float]) -> RayFactor:
             shared = None if root is None else variances["smooth"] ** 0.5 * root
-            return RayFactor(self.transform, self.prior(variances), shared, rays)
+            return RayFactor(self.transform, self.prior(variances), shared, self.rays[rays])
 
         diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
         return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
@@ -166,26 +178,43 @@ class LinearModel:
 
         Args:
             variances: by name, in squared units of `mean`.
-            mean: (row, col).
+            mean: (row, col), or (slice, row, col).
             settings: how it is computed.
             generator: of what a method draws for itself, such as a preconditioner; not of the samples.
         """
         prior, noise = self.prior(variances), self.noise(variances)
-        method = settings.method_for(mean.numel(), len(self.response))
+        method = settings.method_for(mean.numel(), math.prod(self.transform.out_shape))
         if method == "dense":
             return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
-        rays = WhitenedRays(self.transform, prior, noise, mean.dtype)
-        update = self._update(method, rays, variances, settings, generator)
+        update = self._update(method, variances, noise, settings, generator)
         return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, batch=settings.batch)
+
+    def unseeing_update(
+        self, variances: Mapping[str, float], unseen: Tensor, settings: PosteriorSettings, generator: torch.Generator
+    ) -> PathwiseUpdate:
+        """Conditions draws on all rays but some, by products alone.
+
+        Args:
+            variances: by name.
+            unseen: shaped as the rays, bool: those left out, by a variance that says nothing.
+            settings: how the equations are solved.
+            generator: of what the method draws for itself.
+        """
+        noise = self.noise(variances)
+        variance = torch.as_tensor(noise.variance)
+        deaf = GaussianNoise(torch.where(unseen, _UNSEEN * variance.max(), variance), noise.view_covariance)
+        method: Literal["cg", "sgd"] = "sgd" if settings.method == "sgd" else "cg"
+        return self._update(method, variances, deaf, settings, generator)
 
     def _update(
         self,
         method: Literal["cholesky", "cg", "sgd", "sdd"],
-        rays: WhitenedRays,
         variances: Mapping[str, float],
+        noise: GaussianNoise,
         settings: PosteriorSettings,
         generator: torch.Generator,
     ) -> PathwiseUpdate:
+        rays = WhitenedRays(self.transform, self.prior(variances), noise, self.jacobian.weights().dtype)
         tolerance, iterations = settings.tolerance, settings.max_iterations
         rank, batch = settings.preconditioner_rank, settings.batch
         if method == "cg":
@@ -212,37 +241,44 @@ def linearise(
     kind: PriorKind,
     relative_noise: Tensor,
     smooth_errors: bool,
+    rays: Tensor | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> LinearModel:
-    """The linear model of all rays, at the price of one vector-Jacobian product a ray.
+    """The linear model of all rays, at the price of one vector-Jacobian product a ray of its covariance.
 
     Args:
         jacobian: J.
-        transform: A, image (row, col) -> (angle, detector).
-        image: the network's, (row, col); its edges say where a pixel grid errs.
+        transform: A, image (row, col) -> (angle, detector), or volume (slice, row, col) -> (angle, row, detector).
+        image: the network's, (row, col) or (slice, row, col); its edges say where a pixel grid errs.
         kind: of the prior.
-        relative_noise: (angle, detector) float64, variance of every ray's noise up to a factor that is learned.
+        relative_noise: shaped as the rays, float64, variance of every ray's noise up to a factor that is learned.
         smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
             neighbours of a ray are fitted, such an error and the image explain each other.
+        rays: which rays the covariance is of, (rays,) into all; all if left out.
         on_step: called as (rays done, rays).
 
     Raises:
         ValueError: a kind of prior that the network has no use for.
     """
-    rows = ray_jacobian(jacobian, transform, on_step=on_step)
-    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows, relative_noise.reshape(-1)))
-    matrix = transform.matrix()
-    grams = {
-        **gram_matrices(rows, groups),
-        "pixels": torch.as_tensor((matrix @ matrix.T).toarray()).to(rows.device),
-    }
-    if smooth_errors:
-        one_view = torch.eye(transform.out_shape[0], dtype=torch.float64)
-        grams["smooth"] = torch.kron(one_view, smooth_correlation(transform.out_shape[1])).to(rows.device)
+    every = torch.arange(math.prod(transform.out_shape), device=image.device)
+    rays = every if rays is None else rays
     diagonals = {
         "representation": representation_profile(image, transform).reshape(-1),
         "noise": relative_noise.reshape(-1),
     }
-    covariance = RayCovariance(grams, diagonals, filter_gram_matrices(rows, groups))
+    here = {name: diagonal[rays] for name, diagonal in diagonals.items()}
+    rows = ray_jacobian(jacobian, transform, rays, on_step=on_step)
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows, here["noise"]))
+    grams = {**gram_matrices(rows, groups), "pixels": pixel_gram_matrix(transform, rays)}
+    if smooth_errors:
+        grams["smooth"] = _smooth_gram(rays, transform.out_shape[-1])
+    covariance = RayCovariance(grams, here, filter_gram_matrices(rows, groups))
     response = (rows @ jacobian.weights()).double()
-    return LinearModel(jacobian, transform, groups, covariance, response)
+    return LinearModel(jacobian, transform, groups, rays, covariance, response, diagonals)
+
+
+def _smooth_gram(rays: Tensor, n_detectors: int) -> Tensor:
+    """Correlation of the smooth errors of these rays, (rays, rays): none between views or detector rows."""
+    line, place = rays // n_detectors, rays % n_detectors
+    correlation = smooth_correlation(n_detectors).to(rays.device)[place[:, None], place]
+    return torch.where(line[:, None] == line, correlation, 0.0)

@@ -16,14 +16,15 @@ def representation_profile(image: Tensor, transform: LinearMap) -> Tensor:
 
     A pixel that an edge crosses is wrong inside by a share of the contrast there, independently of other pixels. So a
     ray's error has a variance like the line integral of the squared local contrast: the largest difference among a
-    pixel and its eight neighbours.
+    pixel and its eight neighbours, or a voxel and its 26.
 
     Args:
-        image: (row, col).
+        image: (row, col), or (slice, row, col).
         transform: image -> rays.
     """
-    padded = functional.pad(image[None, None], (1, 1, 1, 1), mode="replicate")
-    contrast = functional.max_pool2d(padded, 3, stride=1) + functional.max_pool2d(-padded, 3, stride=1)
+    pool = functional.max_pool2d if image.ndim == 2 else functional.max_pool3d
+    padded = functional.pad(image[None, None], (1, 1) * image.ndim, mode="replicate")
+    contrast = pool(padded, 3, stride=1) + pool(-padded, 3, stride=1)
     profile = transform(contrast[0, 0].square()).double()
     mean = profile.mean()
     return profile / mean if mean > 0 else torch.ones_like(profile)

@@ -66,7 +66,7 @@ class RegionStd(NamedTuple):
 
 
 class Posterior(Protocol):
-    """What is known of an image once its rays were measured."""
+    """What is known of an image, or a volume (slice, row, col) likewise, once its rays were measured."""
 
     @property
     def mean(self) -> Tensor:
@@ -219,7 +219,7 @@ class SampledPosterior:
         weights = region_weights(mask, self._mean.shape)
         samples = self.sample(self.n_samples, generator=generator)
         deviations = (samples.images - self._mean).double()
-        std = float((deviations * weights.to(deviations)).sum((-2, -1)).square().mean().sqrt())
+        std = float((deviations * weights.to(deviations)).flatten(1).sum(1).square().mean().sqrt())
         return RegionStd(std, std / math.sqrt(2 * self.n_samples), samples.converged)
 
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> SampledPosterior:

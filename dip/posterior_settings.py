@@ -20,8 +20,11 @@ class PosteriorSettings:
             "sgd" takes somewhat more steps than "cg", and "sdd" pays where K can be held but takes too long to
             factorise, for few draws.
         dense_pixels: up to which "auto" is "dense".
-        cholesky_rays: up to which "auto" is "cholesky".
+        cholesky_rays: up to which the rays' covariance is held. Beyond, "auto" is "cg", variances are learned from some
+            of the rays, and samples say what is expected of rays that judge.
         n_samples: drawn for the deviation where it is not exact.
+        judging_samples: drawn for what is expected of the rays that choose, and again of those that judge, where their
+            covariance is not held.
         kept_samples: drawn to be kept.
         batch: vectors taken through the network at a time; it bounds the memory.
         tolerance: relative residual of a sample's equations at which it is good enough. It bounds the sample's error in
@@ -43,6 +46,7 @@ class PosteriorSettings:
     dense_pixels: int = 2500
     cholesky_rays: int = 20_000
     n_samples: int = 128
+    judging_samples: int = 32
     kept_samples: int = 16
     batch: int = 4
     tolerance: float = 0.02
@@ -55,6 +59,7 @@ class PosteriorSettings:
             "dense_pixels": 1,
             "cholesky_rays": 1,
             "n_samples": 2,
+            "judging_samples": 2,
             "kept_samples": 2,
             "batch": 1,
             "max_iterations": 1,

@@ -16,11 +16,11 @@ class RayFactor:
     Passes through the network and A run in the dtype of the weights, whatever that of the vectors.
 
     Args:
-        transform: A, image -> (angle, detector).
+        transform: A, image -> (angle, detector), or volume -> (angle, row, detector).
         prior: F; its latents come first.
         view_root: R with R Rᵀ the covariance of errors that rays of one view share, (detector, detector); their latents
-            (angle · detector) follow. None: no such errors.
-        rays: which, (rays,) into angle · detector.
+            (one a ray) follow. None: no such errors.
+        rays: which, (rays,) into all, numbered along A's flattened output.
     """
 
     def __init__(self, transform: RayTransform, prior: NetworkPrior, view_root: Tensor | None, rays: Tensor) -> None:
@@ -45,7 +45,7 @@ class RayFactor:
         views = self._transform(self._prior(image.to(self._dtype))).to(x)
         if self._view_root is not None:
             views = views + errors.reshape(*batch, *self._transform.out_shape) @ self._view_root.mT.to(x)
-        return views.flatten(-2)[..., self._rays]
+        return views.flatten(-len(self._transform.out_shape))[..., self._rays]
 
     def adjoint(self, y: Tensor) -> Tensor:
         """(*batch, rays) -> (*batch, latents)."""
@@ -56,4 +56,4 @@ class RayFactor:
         image = self._prior.adjoint(self._transform.adjoint(views.to(self._dtype))).to(y)
         if self._view_root is None:
             return image
-        return torch.cat([image, (views @ self._view_root.to(y)).flatten(-2)], dim=-1)
+        return torch.cat([image, (views @ self._view_root.to(y)).flatten(-views.ndim + len(batch))], dim=-1)

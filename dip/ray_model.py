@@ -24,8 +24,13 @@ class RayModel(Protocol):
         ...
 
     @property
+    def rays(self) -> Tensor:
+        """Which rays the covariance is of, (rays,) into all: all, or some of too many."""
+        ...
+
+    @property
     def covariance(self) -> RayCovariance:
-        """Of all rays, (rays, rays), term by term."""
+        """Of `rays`, (rays, rays), term by term."""
         ...
 
     @property

@@ -47,6 +47,11 @@ class TangentKernelModel:
     covariance: RayCovariance
     hyperprior: LogNormalPrior
 
+    @property
+    def rays(self) -> Tensor:
+        """Which rays the covariance is of: all."""
+        return torch.arange(math.prod(self.transform.out_shape), device=self.covariance.diagonals["noise"].device)
+
     def noise(self, variances: Mapping[str, float]) -> GaussianNoise:
         """The part of the covariance that is error of the rays."""
         return GaussianNoise(self.covariance.diagonal(variances).reshape(self.transform.out_shape))

@@ -16,19 +16,22 @@ from dip.layers import Convolution
 Output = Literal["linear", "sigmoid"]
 Norm = Literal["none", "group"]
 Dimensions = Literal[2, 3]
+"""2 for images, 3 for volumes."""
 
+_CHANNELS: dict[Dimensions, tuple[int, ...]] = {2: (32, 32, 32), 3: (8, 8, 8)}
 _NORM_GROUPS = 4  # or as many as the channels can be divided into
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetSettings:
-    """The network's shape. The defaults have 84,544 convolution weights.
+    """The network's shape. The defaults have 84,544 convolution weights for images.
 
     That is the published KMNIST network (arXiv 2203.00479) with a second convolution of the input and without its
     connection at the finest scale.
 
     Args:
-        channels: feature channels at each scale, the finest first; every further scale halves the resolution.
+        channels: feature channels at each scale, the finest first; every further scale halves the resolution. None:
+            three scales of 32 for images, of 8 for volumes, where a pass through 32 takes minutes and gigabytes.
         skip_channels: channels carried across at each scale but the coarsest (0: no connection). A connection at the
             finest scale lets the streaks of the input through, so there is none by default.
         output: "linear", or "sigmoid" for images known to lie between 0 and 1.
@@ -39,23 +42,28 @@ class UNetSettings:
         ValueError: fewer than one scale, a number of channels below one, or lists that do not fit together.
     """
 
-    channels: tuple[int, ...] = (32, 32, 32)
+    channels: tuple[int, ...] | None = None
     skip_channels: tuple[int, ...] = (0, 4)
     output: Output = "linear"
     norm: Norm = "none"
 
     def __post_init__(self) -> None:
-        if not self.channels or min(self.channels) < 1:
-            raise ValueError(f"channels must be one positive number a scale, got {self.channels}")
-        if len(self.skip_channels) != len(self.channels) - 1 or min(self.skip_channels, default=0) < 0:
+        channels = self.channels_for(2)
+        if not channels or min(channels) < 1:
+            raise ValueError(f"channels must be one positive number a scale, got {channels}")
+        if len(self.skip_channels) != len(channels) - 1 or min(self.skip_channels, default=0) < 0:
             raise ValueError(
-                f"skip_channels must be {len(self.channels) - 1} numbers from 0, one for every scale but the coarsest "
-                f"of channels {self.channels}, got {self.skip_channels}"
+                f"skip_channels must be {len(channels) - 1} numbers from 0, one for every scale but the coarsest "
+                f"of channels {channels}, got {self.skip_channels}"
             )
         if self.output not in ("linear", "sigmoid"):
             raise ValueError(f"output must be 'linear' or 'sigmoid', got {self.output!r}")
         if self.norm not in ("none", "group"):
             raise ValueError(f"norm must be 'none' or 'group', got {self.norm!r}")
+
+    def channels_for(self, dimensions: Dimensions) -> tuple[int, ...]:
+        """Feature channels at each scale of a network of images (2) or volumes (3)."""
+        return _CHANNELS[dimensions] if self.channels is None else self.channels
 
 
 class UNet(nn.Module):
@@ -73,7 +81,7 @@ class UNet(nn.Module):
 
     def __init__(self, settings: UNetSettings, *, generator: torch.Generator, dimensions: Dimensions = 2) -> None:
         super().__init__()
-        channels, skips = settings.channels, settings.skip_channels
+        channels, skips = settings.channels_for(dimensions), settings.skip_channels
         self.settings, self.dimensions = settings, dimensions
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
 

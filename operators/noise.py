@@ -53,8 +53,10 @@ class GaussianNoise:
     """Zero-mean Gaussian noise: N = diag(variance), and the same covariance added among the rays of every view.
 
     Args:
-        variance: of line integrals, dimensionless: a number, or one a ray (angle, detector).
-        view_covariance: (detector, detector), of errors that rays of one view share; none if left out.
+        variance: of line integrals, dimensionless: a number, or one a ray (angle, detector), of volumes
+            (angle, row, detector).
+        view_covariance: (detector, detector), of errors that rays of one view share, of volumes those of one detector
+            row of a view; none if left out.
 
     Raises:
         ValueError: a variance that is not positive and finite, or a view covariance that is not square.
@@ -155,12 +157,13 @@ class GaussianNoise:
         return root
 
     def _columns(self, residual: Tensor) -> Tensor:
-        """(angle, detector, batch): a view's block acts on all members of the batch at once."""
+        """(angle, detector, batch), or (angle · row, ...): a block acts on all members of the batch at once."""
         if residual.ndim < 2 or residual.shape[-1] != len(self._root[0]):
             raise ValueError(
                 f"expected rays in views of {len(self._root[0])} detector pixels, got {tuple(residual.shape)}"
             )
-        return residual.reshape(-1, *residual.shape[-2:]).permute(1, 2, 0)
+        blocks = len(self._root) if len(self._root) > 1 else residual.shape[-2]
+        return residual.reshape(-1, blocks, residual.shape[-1]).permute(1, 2, 0)
 
 
 class StackedNoise:

@@ -217,6 +217,26 @@ class ConeBeam:
         return self.source_origin_mm + self.origin_detector_mm
 
     @property
+    def magnification(self) -> float:
+        """Size on the detector over size at the rotation axis."""
+        return self.fan.magnification
+
+    @property
+    def field_of_view_mm(self) -> float:
+        """Width of the detector scaled down to the rotation axis, in mm. An offset axis does not change it."""
+        return self.fan.field_of_view_mm
+
+    @property
+    def field_height_mm(self) -> float:
+        """Height of the detector scaled down to the rotation axis, in mm."""
+        return self.n_rows * self.row_spacing_mm / self.magnification
+
+    @property
+    def field_centre_z_mm(self) -> float:
+        """Where on the rotation axis the middle of the detector's height projects, in mm."""
+        return float(self.row_positions().mean()) / self.magnification
+
+    @property
     def row_spacing_mm(self) -> float:
         """Distance of detector rows: `row_pitch_mm`, or that of the columns where that is None."""
         return self.pitch_mm if self.row_pitch_mm is None else self.row_pitch_mm
@@ -242,6 +262,26 @@ class ConeBeam:
     def with_grid(self, grid: VolumeGrid) -> Self:
         """The same scan of another volume."""
         return replace(self, grid=grid)
+
+    def binned(self, factor: int) -> Self:
+        """The scan of a detector whose squares of factor · factor pixels are averaged; remainders are dropped.
+
+        Raises:
+            ValueError: the factor is below 1 or leaves no detector.
+        """
+        if not 1 <= factor <= self.n_rows:
+            raise ValueError(f"factor must lie between 1 and the {self.n_rows} detector rows, got {factor}")
+        fan = self.fan.binned(factor)
+        keeps_middle = self.mid_row_index is None and self.n_rows % factor == 0
+        return replace(
+            self,
+            n_rows=self.n_rows // factor,
+            n_detectors=fan.n_detectors,
+            pitch_mm=fan.pitch_mm,
+            cor_index=fan.cor_index,
+            row_pitch_mm=None if self.row_pitch_mm is None else self.row_pitch_mm * factor,
+            mid_row_index=None if keeps_middle else (self.level_index - (factor - 1) / 2) / factor,
+        )
 
 
 VolumeScan: TypeAlias = SliceStack | ConeBeam

@@ -100,8 +100,8 @@ def test_readme_runs_and_its_figures_agree(folder: Path, capsys: pytest.CaptureF
     found = names["found"]
     assert names["image"].tolist() == found.image.tolist()
     assert names["deviation"].tolist() == found.std.tolist()
-    assert names["x_mm"].tolist() == found.grid.x_mm().tolist()
-    assert names["y_mm"].tolist() == found.grid.y_mm().tolist()
+    assert names["x_mm"].tolist() == found.plane.x_mm().tolist()
+    assert names["y_mm"].tolist() == found.plane.y_mm().tolist()
     assert names["chi_square"] == found.calibration.chi_square
 
 
@@ -110,7 +110,7 @@ def test_the_example_that_is_written_lies_where_the_text_says(folder: Path, caps
     first = next(block for block in README.blocks if block.language == "python")
     Runner(README, capsys).run(first)
     scan = ctuq.read_scan("disc.h5", size=64)
-    grid = scan.geometry.grid
+    grid = scan.planar.grid
     image = filtered_back_projection(scan.geometry, scan.sinogram, window="hann").clamp(min=0)
     mass = image.sum()
     assert float((image.sum(dim=0) * grid.x_mm()).sum() / mass) == pytest.approx(10, abs=0.5)

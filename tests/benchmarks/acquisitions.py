@@ -68,7 +68,7 @@ class Acquisition:
         """The next views by the same rule under a Gaussian field."""
         generator = torch.Generator().manual_seed(self.seed)
         found = gaussian_design(self._measured(views), lengths, n_draws=N_DRAWS, generator=generator)
-        geometry = self.scan.geometry
+        geometry = self.scan.planar
         believed = CandidateViews(
             found.belief.covariance, Candidates(geometry.with_grid(found.grid)), found.belief.noise
         )

@@ -53,8 +53,8 @@ def gaussian_design(
         n_draws: behind the belief.
         generator: of the draws, and of the rays that hyperparameters are learned on.
     """
-    scan = scan.on_grid(_coarse(scan.geometry.grid))
-    transform, grid = RayTransform(scan.geometry), scan.geometry.grid
+    scan = scan.on_grid(_coarse(scan.planar.grid))
+    transform, grid = RayTransform(scan.geometry), scan.planar.grid
     distances = _distances(grid)
     some = torch.randperm(scan.sinogram.numel(), generator=generator)[:_LEARNING_RAYS]
     learned = {}

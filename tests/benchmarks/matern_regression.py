@@ -34,7 +34,7 @@ def matern_posterior(scan: ctuq.Scan) -> DensePosterior:
 
 def _field(scan: ctuq.Scan, length_mm: float) -> Tensor:
     """Covariance of all pixels, (row · col, row · col)."""
-    factor = MaternPrior(scan.geometry.grid, smoothness=1.5, length_mm=length_mm, variance=1.0)
+    factor = MaternPrior(scan.planar.grid, smoothness=1.5, length_mm=length_mm, variance=1.0)
     n_pixels = math.prod(factor.out_shape)
     unit = torch.eye(n_pixels, dtype=torch.float64).reshape(n_pixels, *factor.out_shape)
     return factor(factor.adjoint(unit)).reshape(n_pixels, n_pixels)

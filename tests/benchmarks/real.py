@@ -88,10 +88,10 @@ def run(name: str, seed: int, overrides: list[str], *, picture: bool) -> dict[st
     found = ctuq.reconstruct(case.scan(), _config(case, overrides), seed=seed)
     if picture:
         found.picture(RESULTS / f"real_{name}.png")
-    reference = area_average(*case.reference(), found.grid)
-    inside = disc(case, found.grid)
+    reference = area_average(*case.reference(), found.plane)
+    inside = disc(case, found.plane)
     error, std = (found.image - reference)[inside], found.std[inside].double()
-    with_noise = (std.square() + reference_noise(case, found.grid) ** 2).sqrt()
+    with_noise = (std.square() + reference_noise(case, found.plane) ** 2).sqrt()
     calibration = found.calibration
     stages = found.provenance.stage_seconds
     for note in found.provenance.notes:
@@ -119,7 +119,7 @@ def compared(name: str, overrides: list[str]) -> dict[str, float]:
     """What no error bar is needed for: the scan's size, other methods' correlation, the reference's noise."""
     case = CASES[name]
     prepared = prepare(case.scan(), _config(case, overrides))
-    grid = prepared.geometry.grid
+    grid = prepared.planar.grid
     reference, inside = area_average(*case.reference(), grid), disc(case, grid)
     by_fbp = filtered_back_projection(prepared.geometry, prepared.sinogram)
     by_cgls = cgls(RayTransform(prepared.geometry), prepared.sinogram, iterations=CGLS_STEPS).value

@@ -73,7 +73,7 @@ def _acquisition(name: str, size: int, seed: int) -> Acquisition:
     case = CASES[name]
     scan = case.scan().every(CANDIDATE_STEP[name])
     config = ctuq.load_config({"grid": {"size": size}})
-    grid = prepare(scan, config).geometry.grid
+    grid = prepare(scan, config).planar.grid
     return Acquisition(scan, config, area_average(*case.reference(), grid), CRITERION, disc(case, grid), seed)
 
 

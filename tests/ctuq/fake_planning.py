@@ -84,7 +84,7 @@ def gaussian_reconstruction(
     scan: Scan, config: Config | None = None, *, n_samples: int = 16, smooth: bool = False
 ) -> Reconstruction:
     """Under a prior that is smooth, and firmer towards the left."""
-    geometry = scan.geometry
+    geometry = scan.planar
     grid = geometry.grid
     x, y = (c.flatten() for c in torch.meshgrid(grid.x_mm(), grid.y_mm(), indexing="xy"))
     distance = (x[:, None] - x).hypot(y[:, None] - y)

@@ -444,7 +444,7 @@ def test_a_fan_beam_keeps_its_geometry(model: GaussianReconstruct, tmp_path: Pat
     run = tmp_path / "fan"
     assert main(["acquire", "start", str(run), str(tmp_path / "fan.h5"), "--candidates", "20", *SETTINGS]) == 0
     settings, state = AcquisitionFolder(run).read()
-    assert settings.instrument == scan_of([18.0 * n for n in range(20)], fan=True).geometry.with_grid(
+    assert settings.instrument == scan_of([18.0 * n for n in range(20)], fan=True).planar.with_grid(
         settings.instrument.grid
     )
     assert torch.tensor(state.planner.measured[1].projection) == pytest.approx(

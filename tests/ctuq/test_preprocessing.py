@@ -41,7 +41,7 @@ def test_by_default_nothing_is_done() -> None:
 def test_the_axis_is_as_given_or_found() -> None:
     for centre in (20.4, "find"):
         done = preprocess(disc_scan(cor_index=None), PreprocessingSettings(centre=centre))
-        assert done.geometry.axis_index == pytest.approx(20.4, abs=0.2)
+        assert done.planar.axis_index == pytest.approx(20.4, abs=0.2)
         (step,) = done.steps
         assert step.numbers["cor_index"] == done.geometry.cor_index
 
@@ -70,7 +70,7 @@ def test_rays_that_come_masked_are_interpolated_before_the_axis_is_looked_for() 
     variance[:, 30] = 1e12
     values = torch.where(variance > 1, 50.0, scan.sinogram)
     done = preprocess(Scan(values, scan.geometry, variance), PreprocessingSettings(centre="find"))
-    assert done.geometry.axis_index == pytest.approx(20.4, abs=0.2)
+    assert done.planar.axis_index == pytest.approx(20.4, abs=0.2)
 
 
 @pytest.mark.parametrize(

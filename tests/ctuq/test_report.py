@@ -157,7 +157,7 @@ def test_noisy_images_stay_below_eight_megabytes(side: int, monkeypatch: pytest.
     image, std = (torch.rand(side, side, generator=generator) + 0.2 for _ in range(2))
     samples = image + std * torch.randn(24, side, side, generator=generator)
     angles = np.linspace(0, np.pi, 512, endpoint=False)
-    geometry = ParallelBeam(grid=made.grid, angles_rad=angles, n_detectors=512)
+    geometry = ParallelBeam(grid=made.plane, angles_rad=angles, n_detectors=512)
     rays = Rays(geometry, GaussianNoise(1e-4), torch.rand(512, 512, generator=generator))
     residual = torch.randn(512, 512, generator=generator).numpy()
     monkeypatch.setattr(report_numbers, "scaled_residual", lambda *_: residual)  # to project takes minutes

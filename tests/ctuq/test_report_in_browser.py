@@ -61,12 +61,12 @@ def test_pointing_at_a_pixel_reads_the_numbers_of_the_file(report: Opened, made:
     report.page.wait_for_timeout(300)
     text = read(report, "pixel")
     value, std, x, y = (float(n) for n in re.findall(r"-?[\d.]+(?:e-?\d+)?", re.sub(r"\(\d[\d.]* %\)|1/mm", "", text)))
-    row = int(torch.argmin((made.grid.y_mm() - y).abs()))
-    col = int(torch.argmin((made.grid.x_mm() - x).abs()))
+    row = int(torch.argmin((made.plane.y_mm() - y).abs()))
+    col = int(torch.argmin((made.plane.x_mm() - x).abs()))
     assert (row, col) == (int(0.4 * 24), int(0.3 * 32))
     assert std == pytest.approx(float(made.std[row, col]), rel=0.05)
     assert value == pytest.approx(float(made.image[row, col]), abs=0.1 * std)
-    assert f"{made.grid.x_mm()[col]:.2f}" in text
+    assert f"{made.plane.x_mm()[col]:.2f}" in text
     # The other views point at the same pixel, with a cross; their values stand beside them, and nothing over them.
     assert crossed(report) == ["image", "deviation", "relative", "sample"]
     assert report.page.locator(".hoverlayer .hovertext").count() == 0
@@ -98,7 +98,7 @@ def test_arrow_keys_walk_over_the_pixels(report: Opened, made: Reconstruction) -
 def test_a_profile_holds_the_pixels_of_the_file_with_their_95_percent_band(
     report: Opened, made: Reconstruction
 ) -> None:
-    x, y = made.grid.x_mm(), made.grid.y_mm()
+    x, y = made.plane.x_mm(), made.plane.y_mm()
     set_field(report, "line", f"{x[0]},{y[9]},{x[-1]},{y[9]}")
     low, high, image = report.page.evaluate("document.getElementById('profile').data.slice(0, 3).map((t) => [...t.y])")
     row, std = made.image[9], made.std[9]
@@ -112,8 +112,8 @@ def test_a_profile_holds_the_pixels_of_the_file_with_their_95_percent_band(
 )
 def test_a_region_is_what_the_samples_say_of_it(report: Opened, made: Reconstruction, text: str) -> None:
     set_field(report, "region", text)
-    expected = region_by_samples(made.image, made.samples, region_mask(text, made.grid))
-    n_pixels = int(region_mask(text, made.grid).sum())
+    expected = region_by_samples(made.image, made.samples, region_mask(text, made.plane))
+    n_pixels = int(region_mask(text, made.plane).sum())
     found, n_found = told_region(read(report, "region-mean"))
     assert n_found == n_pixels
     assert found.std == pytest.approx(expected.std, rel=0.08)  # two digits, and samples in steps

@@ -29,7 +29,7 @@ def test_it_shows_a_disc_of_seventy_millimetres() -> None:
     with as_file(files("ctuq") / "data" / "htc2022_ta.h5") as path:
         scan = read_scan(path, size=128)
     image = filtered_back_projection(scan.geometry, scan.sinogram)
-    grid = scan.geometry.grid
+    grid = scan.planar.grid
     radius = torch.hypot(*torch.meshgrid(grid.y_mm(), grid.x_mm(), indexing="ij"))
     inside, rim, outside = image[radius < 30], image[(radius > 32) & (radius < 34)], image[radius > 38]
     assert float(rim.mean()) > 5 * float(outside.abs().mean())

@@ -4,7 +4,7 @@ import torch
 
 from dip import WeightGroup, filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.filter_covariance import correlations, tap_root
-from dip.gram import symmetric_product
+from dip.gram import pixel_gram_matrix, symmetric_product
 from operators import RayTransform
 from tests.cases import OBLONG, PARALLEL_OFFSET, network_jacobian
 from tests.dip.dense import dense, generator, randn
@@ -18,6 +18,14 @@ def test_ray_jacobian_is_the_product() -> None:
     n_rays = len(rows)
     assert len(steps) > 1
     assert steps[-1] == (n_rays, n_rays)
+
+
+def test_some_rays_are_rows_of_all() -> None:
+    jacobian, transform = network_jacobian(shape=OBLONG.shape), RayTransform(PARALLEL_OFFSET)
+    some = torch.tensor([5, 0, 11])
+    torch.testing.assert_close(ray_jacobian(jacobian, transform, some), ray_jacobian(jacobian, transform)[some])
+    matrix = torch.as_tensor(transform.matrix().toarray())[some]
+    torch.testing.assert_close(pixel_gram_matrix(transform, some), matrix @ matrix.mT)
 
 
 def test_gram_matrices_are_the_groups_products_and_add_up_to_the_whole() -> None:

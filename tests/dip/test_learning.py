@@ -22,7 +22,7 @@ from dip import (
     log_evidence,
     temperature,
 )
-from dip.learning import conditioned_on
+from dip.learning import conditioned_on, evenly_spread, learned_from
 from tests.dip.dense import generator, randn
 from tests.dip.test_linear_model import model, variances
 
@@ -202,3 +202,20 @@ def test_temperature_counts_the_rays_of_every_member() -> None:
         one = Holdout(holdout.chooses[member : member + 1], holdout.judges)
         alone.append((n_held + 2) * temperature(linear(), found(residual[member : member + 1]), right, one) - 2)
     assert both == pytest.approx((sum(alone) + 2) / (2 * n_held + 2))
+
+
+def test_of_a_volumes_rays_some_of_every_view_are_learned_from() -> None:
+    chooses, judges = torch.zeros(2, 8, 5, 6, dtype=torch.bool)
+    chooses[2], judges[5] = True, True
+    rays = learned_from(Holdout(chooses[None], judges), 60)
+    views = torch.bincount(rays // 30, minlength=8)
+    assert len(rays) == 90
+    assert views[2] == 30
+    assert views[5] == 0
+    assert (views[[0, 1, 3, 4, 6, 7]] == 10).all()
+
+
+def test_evenly_spread_keeps_all_where_there_are_few() -> None:
+    rays = torch.tensor([True, False, True, True])
+    assert evenly_spread(rays, 5).equal(rays)
+    assert evenly_spread(rays, 2).tolist() == [True, False, False, True]

@@ -141,3 +141,11 @@ def test_a_connection_carries_the_fine_features_across(n_skip: int) -> None:
 def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         UNetSettings(**changes)
+
+
+def test_volumes_have_fewer_channels_unless_they_are_given() -> None:
+    assert UNetSettings().channels_for(2) == (32, 32, 32)
+    assert UNetSettings().channels_for(3) == (8, 8, 8)
+    assert UNetSettings(channels=(2, 3), skip_channels=(1,)).channels_for(3) == (2, 3)
+    network = UNet(UNetSettings(), generator=generator(), dimensions=3)
+    assert sum(c.weight.numel() for c in network.convolutions().values()) == 16_672

@@ -121,3 +121,15 @@ def test_shapes_that_disagree_are_named() -> None:
         GaussianNoise(torch.ones(2, 4), SHARED)
     with pytest.raises(ValueError, match=r"views of 3 detector pixels, got \(2, 4\)"):
         GaussianNoise(1.0, SHARED).whiten(torch.zeros(2, 4))
+
+
+def test_rays_of_a_volume_share_errors_along_their_detector_row() -> None:
+    variance = torch.rand(2, 3, 4, dtype=torch.float64) + 0.5
+    shared = torch.full((4, 4), 0.3, dtype=torch.float64) + 0.1 * torch.eye(4)
+    noise = GaussianNoise(variance, shared)
+    unit = torch.eye(24, dtype=torch.float64).reshape(24, 2, 3, 4)
+    covariance = torch.diag(variance.reshape(-1)) + torch.kron(torch.eye(6, dtype=torch.float64), shared)
+    torch.testing.assert_close(noise.apply(unit).reshape(24, 24), covariance)
+    whitened = noise.whiten(noise.whiten(covariance.reshape(24, 2, 3, 4)).reshape(24, 24).mT.reshape(24, 2, 3, 4))
+    torch.testing.assert_close(whitened.reshape(24, 24), torch.eye(24, dtype=torch.float64))
+    torch.testing.assert_close(noise.whiten_adjoint(unit).reshape(24, 24), noise.whiten(unit).reshape(24, 24).mT)

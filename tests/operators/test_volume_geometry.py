@@ -82,3 +82,15 @@ def test_views_are_selected_and_the_volume_exchanged(scan: VolumeScan) -> None:
 def test_cones_take_any_container_of_angles() -> None:
     containers: list[Any] = [[0.0, 1.0], np.array([0, 1]), torch.tensor([0.0, 1.0])]
     assert len({replace(CONE, angles_rad=angles) for angles in containers}) == 1
+
+
+def test_a_binned_cone_sees_the_means_of_its_pixels() -> None:
+    binned = CONE_OFFSET.binned(2)
+    n_rows, n_detectors = CONE_OFFSET.n_rows // 2, CONE_OFFSET.n_detectors // 2
+    assert binned.sinogram_shape == (CONE_OFFSET.n_angles, n_rows, n_detectors)
+    rows, columns = CONE_OFFSET.row_positions(), CONE_OFFSET.fan.detector_positions()
+    torch.testing.assert_close(binned.row_positions(), rows[: 2 * n_rows].reshape(-1, 2).mean(1))
+    torch.testing.assert_close(binned.fan.detector_positions(), columns[: 2 * n_detectors].reshape(-1, 2).mean(1))
+    assert CONE.binned(1) == CONE
+    with pytest.raises(ValueError, match="factor must lie between 1 and"):
+        CONE.binned(CONE.n_rows + 1)
