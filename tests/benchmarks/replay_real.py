@@ -43,7 +43,7 @@ def main() -> None:
     torch.set_flush_denormal(True)  # as the command line does
     for seed in options.seeds:
         for name in options.scans:
-            acquisition = _acquisition(name, options.size, seed)
+            acquisition = acquisition_of(name, options.size, seed)
             for order in ORDERS:
                 if order not in _curves(options.size).get(name, {}).get(str(seed), {}):
                     found = _run(acquisition, order)
@@ -69,7 +69,8 @@ def summary(curves: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, 
     return found
 
 
-def _acquisition(name: str, size: int, seed: int) -> Acquisition:
+def acquisition_of(name: str, size: int, seed: int) -> Acquisition:
+    """A scan of 180 candidates, with its reference."""
     case = CASES[name]
     scan = case.scan().every(CANDIDATE_STEP[name])
     config = ctuq.load_config({"grid": {"size": size}})

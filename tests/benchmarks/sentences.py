@@ -98,8 +98,12 @@ def _planned() -> list[str]:
     for image in results("rectangles_128")["images"].values():
         after = image["planned"]["std_now_and_promised"].values() if "planned" in image else ()
         changes += [second / first for (first, _), (second, _) in pairwise(after)]
+    alone = {name: seeds["0"]["planned ahead"].values() for name, seeds in results("replay_views_128")["scans"].items()}
     fewer = [row["views fewer than matern"] for row in results("rectangles_128")["summary"].values()]
     return [
+        f"between {min(alone['ta']):.2f} and {max(alone['ta']):.2f} dB ahead on ta",
+        f"between {min(alone['tb']):.2f} and {max(alone['tb']):.2f} on tb",
+        f"between {min(alone['lotus']):.2f} and {max(alone['lotus']):.2f} on lotus",
         f"takes {fewer[0]['mean']:.1f} views fewer than by that field at 20",
         f"(95 % interval {fewer[0]['low']:.1f} to {fewer[0]['high']:.1f})",
         f"{fewer[1]['mean']:.1f} fewer at 30 ({fewer[1]['low']:.1f} to {fewer[1]['high']:.1f})",
