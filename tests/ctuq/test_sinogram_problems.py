@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Callable[[Any], None], list[str]]] = {
         narrow_noise,
         ["data's shape (12, 1, 10), got shape (10,)", "learned from the data"],
     ),
-    "cone beam": (attribute("type", "cone"), ["expected type 'parallel' or 'fan'", "got 'cone'"]),
+    "unknown beam": (attribute("type", "helix"), ["expected type 'parallel', 'fan' or 'cone'", "got 'helix'"]),
     "no pitch": (attribute("pitch_mm", None), ["expected pitch_mm on", "got none"]),
     "negative pitch": (attribute("pitch_mm", -1.0), ["a finite number above 0 as pitch_mm", "-1"]),
     "no number": (attribute("pitch_mm", "wide"), ["a finite number above 0 as pitch_mm", "'wide'"]),
