@@ -27,6 +27,7 @@ def beware(
     settings: PosteriorSettings,
     *,
     linearisation_error: float | None,
+    judging_draws: int,
 ) -> tuple[str, ...]:
     """Warnings that go with a result, the most important first.
 
@@ -36,6 +37,7 @@ def beware(
         method: that drew the samples.
         settings: of the posterior.
         linearisation_error: None where there is none.
+        judging_draws: samples behind the verdict of the test rays; 0 where it is exact.
     """
     notes = []
     if not residual <= settings.tolerance:  # NaN is not
@@ -57,6 +59,12 @@ def beware(
             "at weights drawn from the posterior the linear model misses the network's image by "
             f"{linearisation_error:.2g} times what the network changes it: the deviations may be larger than anything "
             "that the network can make; believe them as far as the test rays bear them out, or try another prior.kind"
+        )
+    if judging_draws:
+        notes.append(
+            f"more rays than posterior.cholesky_rays={settings.cholesky_rays:,}, whose covariance is not held: test "
+            f"rays were judged one by one, by {judging_draws} draws; chi-square is the mean square of their z-scores, which "
+            "does not see whether rays err together as predicted"
         )
     if not learned.converged:
         notes.append(

@@ -109,7 +109,8 @@ class InitialWeights:
 def shape_of(network: UNet) -> dict[str, Any]:
     """All that a network's weights must fit, as JSON knows it."""
     settings: dict[str, Any] = json.loads(json.dumps(asdict(network.settings)))
-    return {**settings, "dimensions": network.dimensions}
+    channels = list(network.settings.channels_for(network.dimensions))  # left to their default or written out
+    return {**settings, "channels": channels, "dimensions": network.dimensions}
 
 
 def read_initial_weights(path: str | Path) -> InitialWeights:
@@ -129,7 +130,7 @@ def read_initial_weights(path: str | Path) -> InitialWeights:
             index, _, rest = name.partition(".")
             networks.setdefault(int(index), {})[rest] = value
         weights = tuple(networks[index] for index in range(len(networks)))
-        return InitialWeights(weights, header["network"], header["record"], path.name, sha256)
+        found = InitialWeights(weights, dict(header["network"]), dict(header["record"]), path.name, sha256)
     except OSError as error:
         raise InputError(
             f"expected a file of weights (fit.init), but {path} cannot be read ({error.strerror}): check the path, or "
@@ -139,6 +140,11 @@ def read_initial_weights(path: str | Path) -> InitialWeights:
         raise InputError(
             f"{path}: expected weights of `ctuq pretrain` (fit.init), got something else ({error}): make them with it"
         ) from error
+    if not all(value.isfinite().all() for value in tensors.values()):
+        raise InputError(
+            f"{path}: expected weights that are finite, got NaN or infinity: make them anew (ctuq pretrain)"
+        )
+    return found
 
 
 def initial_weights(config: Config) -> InitialWeights | None:

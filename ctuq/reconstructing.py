@@ -179,7 +179,14 @@ def _assemble(
         **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
     }
     method = config.posterior.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
-    notes = beware(learned, residual, method, config.posterior, linearisation_error=result.judged.linearisation_error)
+    notes = beware(
+        learned,
+        residual,
+        method,
+        config.posterior,
+        linearisation_error=result.judged.linearisation_error,
+        judging_draws=result.judged.draws,
+    )
     noise = learned.variances["noise"] + learned.variances.get("representation", 0.0)
     return Reconstruction(
         image=result.posterior.mean.float().cpu(),

@@ -246,12 +246,12 @@ def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout)
 def conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
     """Rays of evenly spread views that every member fitted, at most `max_rays` but a view; (rays,) bool.
 
-    Of volumes, whose views hold more rays than that, they are spread over all views. That is enough for a few
-    variances.
+    Of volumes, whose views may hold more rays than that, detector rows are spread over all views. That is enough for a
+    few variances.
     """
     fitted = holdout.fitted.all(dim=0)
     if fitted.ndim > 2:
-        return evenly_spread(fitted.reshape(-1), max_rays)
+        return evenly_spread(fitted, max_rays)
     views = torch.nonzero(fitted.any(dim=1))[:, 0]
     n_kept = max(1, min(len(views), max_rays // fitted.shape[1]))
     kept = torch.zeros_like(fitted)
@@ -265,16 +265,21 @@ def learned_from(holdout: Holdout, max_rays: int) -> Tensor:
     Returns:
         (n,) into all.
     """
-    choose = evenly_spread(holdout.chooses.any(dim=0).reshape(-1), max(1, max_rays // 2))
+    choose = evenly_spread(holdout.chooses.any(dim=0), max(1, max_rays // 2))
     return torch.nonzero(conditioned_on(holdout, max_rays) | choose)[:, 0]
 
 
 def evenly_spread(rays: Tensor, n: int) -> Tensor:
-    """At most n of these, (rays,) bool -> the same."""
-    every = torch.nonzero(rays)[:, 0]
-    kept = torch.zeros_like(rays)
-    kept[every[torch.linspace(0, len(every) - 1, min(n, len(every)), dtype=torch.float64).round().long()]] = True
-    return kept
+    """About n of these, (..., detector) bool, in whole detector rows, or one row -> (rays,) bool.
+
+    Rows are kept whole, for errors that are smooth along them show in neighbours only.
+    """
+    rows = rays.reshape(-1, rays.shape[-1])
+    every = torch.nonzero(rows.any(dim=1))[:, 0]
+    n_kept = min(len(every), max(1, round(len(every) * n / max(1, int(rays.sum())))))
+    kept = torch.zeros_like(rows)
+    kept[every[torch.linspace(0, len(every) - 1, n_kept, dtype=torch.float64).round().long()]] = True
+    return (kept & rows).reshape(-1)
 
 
 def _weighted_mean_square(residual: Tensor, relative_variance: Tensor) -> float:

@@ -14,7 +14,7 @@ def warned(
     *, learned: Learned = GOOD, residual: float = 0.01, linearisation_error: float | None = None, temperature: float = 1
 ) -> tuple[str, ...]:
     settings = PosteriorSettings(image_temperature=temperature)
-    return beware(learned, residual, "cg", settings, linearisation_error=linearisation_error)
+    return beware(learned, residual, "cg", settings, linearisation_error=linearisation_error, judging_draws=0)
 
 
 @pytest.mark.parametrize("usual", [None, 0.0, 0.7, 1.02, 1.99])

@@ -212,10 +212,19 @@ def test_of_a_volumes_rays_some_of_every_view_are_learned_from() -> None:
     assert len(rays) == 90
     assert views[2] == 30
     assert views[5] == 0
-    assert (views[[0, 1, 3, 4, 6, 7]] == 10).all()
+    assert views[[0, 1, 3, 4, 6, 7]].tolist() == [12, 6, 12, 12, 6, 12]  # rows of six
 
 
 def test_evenly_spread_keeps_all_where_there_are_few() -> None:
-    rays = torch.tensor([True, False, True, True])
-    assert evenly_spread(rays, 5).equal(rays)
+    rays = torch.tensor([[True], [False], [True], [True]])
+    assert evenly_spread(rays, 5).equal(rays.reshape(-1))
     assert evenly_spread(rays, 2).tolist() == [True, False, False, True]
+
+
+def test_detector_rows_are_kept_whole_for_what_is_smooth_along_them() -> None:
+    rays = torch.rand(20, 30, 40, generator=torch.Generator().manual_seed(0)) < 0.5
+    kept = evenly_spread(rays, 1000).reshape(rays.shape)
+    rows = kept.any(dim=2)
+    assert kept[rows].equal(rays[rows])
+    assert 900 < int(kept.sum()) < 1100
+    assert 40 < int(rows.sum()) < 60
