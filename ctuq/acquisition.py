@@ -76,8 +76,12 @@ def start(
     Raises:
         InputError: the scan or the request is wrong, or there is an acquisition already.
     """
-    scan = pilot.every(config.scan.angle_step)
-    every_view = config.scan.model_copy(update={"angle_step": 1})
+    if config.scan.angle_step != 1:
+        raise InputError(
+            f"expected scan.angle_step=1, as every view that was measured is taken in, got {config.scan.angle_step}: "
+            "leave it out"
+        )
+    scan = pilot
     # The axis is settled now, for all views to come; the rest is done to all of them whenever there are more.
     instrument = preprocess(scan, config.preprocessing).planar
     settled = dataclasses.replace(config.preprocessing, centre="file")
@@ -88,7 +92,7 @@ def start(
         stated_cor_index=scan.geometry.cor_index,
         criterion=criterion,
         roi=roi,
-        config=config.model_copy(update={"scan": every_view, "preprocessing": settled}),
+        config=config.model_copy(update={"preprocessing": settled}),
         seed=seed,
     )
     empty = AcquisitionState(PlannerState(candidate_ids=considered.ids))

@@ -68,6 +68,7 @@ class Closing:
 
     Args:
         counts: wanted slices by state.
+        calibrated: how many of the finished ones have error bars to be believed.
         made: slices that this run settled.
         failures: what failed of all that was wanted, now or earlier: label and reason.
         problems: with volumes or the page, which no slice has.
@@ -77,6 +78,7 @@ class Closing:
     """
 
     counts: Mapping[str, int]
+    calibrated: int
     made: int
     failures: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
@@ -119,6 +121,7 @@ def run_batch(
             folder.close()
         return Closing(
             manifest.counts(wanted=True),
+            manifest.believed(),
             folder.made,
             _failures(manifest),
             tuple(f"{path}: {problem}" for path, problem in folder.problems.items()),

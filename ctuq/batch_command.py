@@ -161,6 +161,8 @@ def closing_lines(closing: Closing, out: Path) -> list[str]:
     """How a batch ended, in words."""
     counts = closing.counts
     lines = [f"{out}: {counts['done']} done, {counts['failed']} failed, of {sum(counts.values())} slices"]
+    if counts["done"]:
+        lines.append(f"  error bars  calibrated in {closing.calibrated} of {counts['done']}")
     lines += [f"  failed      {label}: {reason}" for label, reason in closing.failures[:_SHOWN]]
     if len(closing.failures) > _SHOWN:
         lines.append(f"  failed      and {len(closing.failures) - _SHOWN} more, see {closing.page}")
@@ -182,6 +184,7 @@ def closing_record(closing: Closing) -> dict[str, object]:
     return {
         "event": "batch",
         **closing.counts,
+        "calibrated": closing.calibrated,
         "made": closing.made,
         "failures": failures,
         "problems": list(closing.problems),

@@ -153,6 +153,11 @@ class Manifest:
         found = self._db.execute(f"SELECT state, count(*) FROM {source} GROUP BY state")  # noqa: S608
         return dict.fromkeys(("pending", "running", "done", "failed"), 0) | dict(found.fetchall())
 
+    def believed(self) -> int:
+        """How many finished slices that this run wants have error bars to be believed."""
+        query = "SELECT count(*) FROM wanted JOIN slices USING (scan, row) WHERE state = 'done' AND calibrated"
+        return int(self._db.execute(query).fetchone()[0])
+
     def wanted(self, state: str) -> list[tuple[Slice, str]]:
         """Those of the slices that this run wants which stand so, with the reason."""
         found = self._db.execute(

@@ -63,8 +63,8 @@ def beware(
     if judging_draws:
         notes.append(
             f"more rays than posterior.cholesky_rays={settings.cholesky_rays:,}, whose covariance is not held: test "
-            f"rays were judged one by one, by {judging_draws} draws; chi-square is the mean square of their z-scores, which "
-            "does not see whether rays err together as predicted"
+            f"rays were judged one by one, by {judging_draws} draws; chi-square is the mean square of their z-scores, "
+            "which does not see whether rays err together as predicted"
         )
     if not learned.converged:
         notes.append(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from ctuq.config import RANDOM, Config
@@ -98,7 +98,8 @@ class InitialWeights:
         }
         header = {"network": dict(self.network), "record": dict(self.record)}
         with written_whole(path, force=force) as part:
-            save_file(tensors, part, metadata={_KEY: json.dumps(header, sort_keys=True)})
+            # Its own writer would let nobody else read the file.
+            part.write_bytes(serialised(tensors, metadata={_KEY: json.dumps(header, sort_keys=True)}))
             again = read_initial_weights(part)
             pairs = zip(self.weights, again.weights, strict=True)
             if not all(torch.equal(one[name].cpu(), other[name]) for one, other in pairs for name in one):

@@ -71,7 +71,8 @@ class Replayer:
         if total > self.scan.geometry.n_angles:
             raise InputError(
                 f"expected a scan of at least {total} views, as many as are to be measured, got "
-                f"{self.scan.geometry.n_angles}: choose smaller --start and -n"
+                f"{self.scan.geometry.n_angles} with scan.angle_step={self._asked[1].scan.angle_step}: choose smaller "
+                "--start and -n, or scan.angle_step=1"
             )
         prepared = prepare(self.scan, self.config)
         if self.reference is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def test_results_are_those_of_reconstruct_and_the_page_tells_of_them(
     assert batch(scans, out, "--workers", "1") == 1
     said = capsys.readouterr().out
     assert "2 done, 1 failed, of 3 slices" in said
+    assert re.search(r"error bars  calibrated in [012] of 2", said)
     assert "cut short" in said
     names = [f"scan0{number}{suffix}" for number in (0, 1) for suffix in (".h5", ".html", ".png")]
     assert files(out) == ["index.html", "manifest.sqlite", *names]
@@ -70,7 +72,7 @@ def test_what_was_left_without_being_asked_for_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int
 ) -> None:
     counts = {"pending": 1, "running": 0, "done": 1, "failed": 0}
-    closing = Closing(counts, 1, (), (), 1.0, interrupted=False, page=tmp_path / "index.html")
+    closing = Closing(counts, 1, 1, (), (), 1.0, interrupted=False, page=tmp_path / "index.html")
     monkeypatch.setattr(batch_command, "run_batch", lambda request, events: closing)
     assert batch(tmp_path, tmp_path / "out", *options) == code
 
