@@ -22,6 +22,7 @@ def sentences() -> dict[str, list[str]]:
         "docs/howto/counts.md": [_axis()],
         "docs/howto/plan.md": [_next_angle()],
         "docs/howto/reconstruct.md": [_seconds(), _row_memory(), _damaged()],
+        "docs/howto/volumes.md": _volumes(),
     }
 
 
@@ -168,3 +169,21 @@ def _damaged() -> str:
     found = results("damaged_inputs")
     assert set(found["ended"]) == {"refused", "unseen", "unharmed"}
     return f"Of {found['inputs']} damaged files"
+
+
+def _volumes() -> list[str]:
+    one, other = results("cone_volume_24")["seeds"].values()
+    voxels, inside, rays = (
+        f"{100 * one[key]:.1f} and {100 * other[key]:.1f} %"
+        for key in ("voxels_within_95", "object_voxels_within_95", "rays_within_95")
+    )
+    chi_squares = [f"{seed['chi_square']:.2f} ± {seed['chi_square_error']:.2f}" for seed in (one, other)]
+    return [
+        f"{one['cpu_seconds']:.0f} and {other['cpu_seconds']:.0f} s of one core",
+        f"{one['psnr']:.1f} and {other['psnr']:.1f} dB",
+        f"has {one['psnr_fdk']:.1f} and {other['psnr_fdk']:.1f}",
+        f"Of the true voxels {voxels}",
+        f"inside the object {inside}",
+        f"Of the test rays it was {rays}",
+        f"chi-square {chi_squares[0]} and {chi_squares[1]}",
+    ]
