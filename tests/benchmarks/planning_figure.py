@@ -79,7 +79,7 @@ def _promises(axes: Axes, planned: Mapping[str, list[Mapping[str, Any]]]) -> Non
         if points:
             axes.plot(*zip(*points, strict=True), "o", markersize=4, alpha=0.7, label=name)
     axes.axline((0, 0), slope=1, color="#1b1f24", linewidth=0.8, linestyle="--")
-    axes.set_title("deviation after the next 5 views")
+    axes.set_title("deviation, 5 views later")
     axes.set_xlabel("promised, of that before")
     axes.set_ylabel("realised")
     axes.legend(frameon=False)
