@@ -107,7 +107,8 @@ def _meaning(calibration: Calibration, calibrated: bool, edge: bool) -> str:
     if edge:
         return (
             "these error bars miss the rule by less than a standard error, so other views might have said otherwise. "
-            "Take them as roughly right."
+            f"If anything they are too {'wide' if chi_square < 1 else 'narrow'}, by a factor of about "
+            f"{max(chi_square, 1 / chi_square) ** 0.5 if chi_square > 0 else math.inf:.2g}."
         )
     if chi_square < CHI_SQUARE_RANGE[0] and coverage >= COVERAGE_95_AT_LEAST:
         factor = 1 / math.sqrt(chi_square) if chi_square > 0 else math.inf

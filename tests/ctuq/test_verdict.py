@@ -79,3 +79,13 @@ def test_single_rays_are_said_to_be_a_weak_test() -> None:
 
 def test_no_rays_are_no_evidence() -> None:
     assert not judge(replace(fake_calibration(), n_rays=0, chi_square=1.0, coverage_95=1.0)).calibrated
+
+
+def test_at_the_edge_the_verdict_says_which_way_the_error_bars_are_off() -> None:
+    errors = replace(fake_calibration(), chi_square_error=0.1, coverage_error=0.02)
+    wide = judge(replace(errors, chi_square=0.77, coverage_95=0.967))
+    assert wide.at_the_edge
+    assert not wide.calibrated
+    assert "If anything they are too wide, by a factor of about 1.1." in wide.sentence
+    narrow = judge(replace(errors, chi_square=1.3, coverage_95=0.91))
+    assert "If anything they are too narrow, by a factor of about 1.1." in narrow.sentence
