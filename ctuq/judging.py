@@ -15,7 +15,6 @@ from dip import (
     LinearModel,
     RayModel,
     calibrate,
-    calibrate_rays,
     linearisation_error,
     predict_by_samples,
     predictive_factor,
@@ -66,15 +65,7 @@ def _holds_all(problem: Problem, model: RayModel) -> bool:
 
 def _exactly(problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config) -> Judged:
     all_rays = torch.linalg.cholesky(model.covariance.matrix(learned.variances))
-    judges = problem.holdout.judges
-    calibration = calibrate(
-        _residual(problem, found),
-        predictive_factor(all_rays, judges.reshape(-1)),
-        views=torch.nonzero(judges)[:, 0],
-        whole_views=problem.holdout.whole_views,
-        temperature=factor,
-        angles_rad=_angles_rad(problem),
-    )
+    calibration = _calibration(problem, found, predictive_factor(all_rays, problem.holdout.judges.reshape(-1)), factor)
     cold = config.posterior.image_temperature
     error = model.linearisation_error(
         learned.scaled(cold, {}).variances,
@@ -99,21 +90,18 @@ def _by_samples(
     )
     steps = predicted.weight_steps[:_LINEARISATION_DRAWS] * config.posterior.image_temperature**0.5
     error = linearisation_error(model.jacobian, steps)
-    calibration = calibrate_rays(
-        _residual(problem, found),
-        predicted.std,
-        views=torch.nonzero(holdout.judges)[:, 0],
-        whole_views=holdout.whole_views,
-        temperature=factor,
-        angles_rad=_angles_rad(problem),
-    )
+    calibration = _calibration(problem, found, predicted.std, factor)
     return Judged(calibration, error, predicted.relative_residual, config.posterior.judging_samples)
 
 
-def _residual(problem: Problem, found: Fit) -> torch.Tensor:
-    """Of the test rays, (rays,) float64."""
-    return (problem.data - problem.transform(found.image)).double()[problem.holdout.judges]
-
-
-def _angles_rad(problem: Problem) -> tuple[float, ...]:
-    return tuple(problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist())
+def _calibration(problem: Problem, found: Fit, predictive: torch.Tensor, factor: float) -> Calibration:
+    judges = problem.holdout.judges
+    angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
+    return calibrate(
+        (problem.data - problem.transform(found.image)).double()[judges],
+        predictive,
+        views=torch.nonzero(judges)[:, 0],
+        whole_views=problem.holdout.whole_views,
+        temperature=factor,
+        angles_rad=tuple(angles),
+    )

@@ -1,6 +1,6 @@
 """The linearised deep image prior: network, fit, Jacobian, prior, evidence, posterior, calibration."""
 
-from dip.calibration import Calibration, calibrate, calibrate_rays
+from dip.calibration import Calibration, calibrate
 from dip.conjugate_gradient_update import ConjugateGradientUpdate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
 from dip.expectation_maximisation import (
@@ -104,7 +104,6 @@ __all__ = [
     "WeightRoot",
     "WhitenedRays",
     "calibrate",
-    "calibrate_rays",
     "check_prior_kind",
     "conjugate_gradient_solve",
     "covariance_root",

@@ -59,48 +59,18 @@ def calibrate(
 
     Args:
         residual: (rays,) float64, data minus prediction.
-        predictive_factor: L, (rays, rays) float64 lower triangular.
+        predictive_factor: L, (rays, rays) float64 lower triangular; or (rays,), its diagonal, where nothing else of it
+            is known: chi-square is then the mean square of z.
         views: (rays,) number of each ray's view; all of one view if left out.
         whole_views: carried along.
         temperature: carried along.
         angles_rad: carried along; one for each view with test rays.
     """
-    whitened = torch.linalg.solve_triangular(predictive_factor, residual[:, None], upper=False)[:, 0]
-    z = residual / predictive_factor.square().sum(dim=1).sqrt()
-    return _compared(whitened, z, views, whole_views, temperature, angles_rad)
-
-
-def calibrate_rays(
-    residual: Tensor,
-    std: Tensor,
-    *,
-    views: Tensor | None = None,
-    whole_views: bool = True,
-    temperature: float = 1.0,
-    angles_rad: tuple[float, ...] = (),
-) -> Calibration:
-    """Compare residuals of test rays with their deviations alone, where samples say no more: chi-square is that of z.
-
-    Args:
-        residual: (rays,) float64, data minus prediction.
-        std: (rays,) float64, predictive deviations.
-        views: (rays,) number of each ray's view; all of one view if left out.
-        whole_views: carried along.
-        temperature: carried along.
-        angles_rad: carried along; one for each view with test rays.
-    """
-    z = residual / std
-    return _compared(z, z, views, whole_views, temperature, angles_rad)
-
-
-def _compared(
-    whitened: Tensor,
-    z: Tensor,
-    views: Tensor | None,
-    whole_views: bool,
-    temperature: float,
-    angles_rad: tuple[float, ...],
-) -> Calibration:
+    if predictive_factor.ndim == 1:  # as a matrix it might not fit into memory
+        whitened = z = residual / predictive_factor
+    else:
+        whitened = torch.linalg.solve_triangular(predictive_factor, residual[:, None], upper=False)[:, 0]
+        z = residual / predictive_factor.square().sum(dim=1).sqrt()
     nominal = torch.linspace(0.05, 0.95, _LEVELS, dtype=torch.float64)
     limits = math.sqrt(2) * torch.erfinv(nominal)
     inside = (z.abs()[:, None] <= limits).double()

@@ -84,3 +84,10 @@ def test_standard_error_of_equal_views_is_the_usual_one() -> None:
 
 def test_one_view_knows_nothing_of_what_views_differ_in() -> None:
     assert math.isnan(calibrate(randn(5), torch.eye(5).double()).coverage_error)
+
+
+def test_deviations_alone_are_a_factor_that_is_diagonal() -> None:
+    residual, std = randn(30, seed=4).double(), randn(30, seed=5).double().abs() + 0.1
+    alone, whole = calibrate(residual, std), calibrate(residual, torch.diag(std))
+    assert alone.chi_square == pytest.approx(whole.chi_square)
+    torch.testing.assert_close(alone.z, whole.z)
