@@ -47,6 +47,7 @@ def nystrom_approximation(
     generator: torch.Generator,
     rounding: float = torch.finfo(torch.float64).eps,
     batch: int = 64,
+    device: torch.device | None = None,
 ) -> NystromApproximation:
     """Approximate a symmetric positive semidefinite map from its action on random vectors (arXiv 2110.02820).
 
@@ -56,6 +57,7 @@ def nystrom_approximation(
         generator: draws the test vectors, on its device.
         rounding: relative, of a product with A. The shift that keeps the factorisation stable is scaled by it.
         batch: vectors handed to A at a time; it bounds the memory.
+        device: where A works; the generator's if left out.
 
     Raises:
         ValueError: a map that is not square, or a rank outside 1 to the dimension.
@@ -68,7 +70,7 @@ def nystrom_approximation(
     if not 1 <= rank <= n:
         raise ValueError(f"rank must be 1 to {n}, the map's dimension, got {rank}")
     test = torch.randn(n, rank, generator=generator, dtype=torch.float64, device=generator.device)
-    test = torch.linalg.qr(test).Q
+    test = torch.linalg.qr(test.to(device or generator.device)).Q
     columns = torch.split(test.mT.reshape(rank, *shape), batch)
     image = torch.cat([linear_map(part).reshape(len(part), n) for part in columns]).mT
     shift = math.sqrt(n) * rounding * float(torch.linalg.matrix_norm(image, 2))

@@ -8,7 +8,12 @@ from operators.linear_map import LinearMap
 
 
 def largest_eigenvalue(
-    linear_map: LinearMap, *, generator: torch.Generator, tolerance: float = 0.01, iterations: int = 100
+    linear_map: LinearMap,
+    *,
+    generator: torch.Generator,
+    tolerance: float = 0.01,
+    iterations: int = 100,
+    device: torch.device | None = None,
 ) -> float:
     """Largest eigenvalue of a symmetric positive semidefinite map, from below (Golub & Van Loan 2013).
 
@@ -17,6 +22,7 @@ def largest_eigenvalue(
         generator: draws the start, on its device.
         tolerance: relative change of the Rayleigh quotient at which it is taken.
         iterations: at most so many products with A.
+        device: where A works; the generator's if left out.
 
     Raises:
         ValueError: a map that is not square.
@@ -24,7 +30,9 @@ def largest_eigenvalue(
     if linear_map.in_shape != linear_map.out_shape:
         raise ValueError(f"linear_map must be square, got {linear_map.in_shape} to {linear_map.out_shape}")
     shape = linear_map.in_shape
-    vector = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+    vector = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device).to(
+        device or generator.device
+    )
     value = 0.0
     for _ in range(iterations):
         vector = vector / vector.norm()

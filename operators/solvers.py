@@ -16,7 +16,8 @@ class Solution:
     """What a solver found and how far it got, one verdict a column: the worst one counts, not the mean.
 
     `relative_residual` is computed afresh from `value` after the last step. For `conjugate_gradients` it is
-    |b - Ax| / |b|; for `cgls`, whose data need not be reachable, |Aᵀ(b - Ax)| / |Aᵀb|. A column of zeros counts as 0.
+    |b - Ax| / |b|, or relative to its `scale`; for `cgls`, whose data need not be reachable, |Aᵀ(b - Ax)| / |Aᵀb|. A
+    column of zeros counts as 0.
 
     Args:
         value: x, (*batch, *in_shape).
@@ -81,51 +82,88 @@ def conjugate_gradients(
     tolerance: float = 1e-6,
     preconditioner: Callable[[Tensor], Tensor] | None = None,
     start: Tensor | None = None,
+    scale: Tensor | None = None,
 ) -> Solution:
-    """Solve Ax = b for symmetric positive definite A by conjugate gradients (Hestenes & Stiefel 1952).
+    """Solve Ax = b for symmetric positive definite A by block conjugate gradients (O'Leary 1980).
+
+    All columns search along the directions of all, so that n columns need fewer steps than one would alone: each step
+    adds n directions to the space in which every x is the best there is (in the norm of A). Directions are made
+    orthonormal, and those that depend on others left out, so that nothing breaks down when a column is solved
+    (doi:10.1007/s10543-016-0631-z). All go on until all are done.
 
     Args:
         linear_map: A, with in_shape equal to out_shape.
         data: b, (*batch, *out_shape); each batch element is a column of its own.
-        iterations: at most so many, each one product with A for all columns together.
-        tolerance: a column is done, and no longer changes, once |b - Ax| <= tolerance |b|.
+        iterations: at most so many, each one product with A for every column.
+        tolerance: a column is done once |b - Ax| <= tolerance |b|.
         preconditioner: applies a symmetric positive definite approximation of A's inverse, (n, *in_shape) to the same.
         start: x to begin with, of the shape of data; zero if left out. The tolerance is the same.
+        scale: of the shape of data, what residuals are measured against in place of b.
 
     Returns:
-        Solution with value (*batch, *in_shape). A column on which A proves not to be positive definite stops there.
+        Solution with value (*batch, *in_shape). Directions along which A proves not to be positive are left alone.
 
     Raises:
-        ValueError: a map that is not square, data or a start of another shape, or fewer than one iteration.
+        ValueError: a map that is not square, data, a start or a scale of another shape, or fewer than one iteration.
     """
     if linear_map.in_shape != linear_map.out_shape:
         raise ValueError(f"linear_map must be square, got {linear_map.in_shape} to {linear_map.out_shape}: try cgls")
-    if start is not None and start.shape != data.shape:
-        raise ValueError(f"start must have the shape of data, {tuple(data.shape)}, got {tuple(start.shape)}")
+    for name, given in (("start", start), ("scale", scale)):
+        if given is not None and given.shape != data.shape:
+            raise ValueError(f"{name} must have the shape of data, {tuple(data.shape)}, got {tuple(given.shape)}")
     batch = _checked_batch(data, linear_map.out_shape, iterations)
     columns = data.reshape(-1, *linear_map.out_shape)
+    measure = columns if scale is None else scale.reshape(columns.shape)
+    size = _dot(measure, measure)
     x = torch.zeros_like(columns) if start is None else start.reshape(columns.shape)
     residual = columns if start is None else columns - linear_map(x)
-    preconditioned = residual if preconditioner is None else preconditioner(residual)
-    direction, energy = preconditioned, _dot(residual, preconditioned)
-    size = _dot(columns, columns)
-    active = _dot(residual, residual) > tolerance**2 * size
+    search = images = columns[:0]  # the last directions D, with D A Dᵀ = I, and A D
     steps = 0
-    while steps < iterations and bool(active.any()):
+    while steps < iterations and bool((_dot(residual, residual) > tolerance**2 * size).any()):
         steps += 1
-        image = linear_map(direction)
-        curvature = _dot(direction, image)
-        active = active & (curvature > 0)
-        step = _quotient(energy, curvature, active)
-        x = x + _along(step, x) * direction
-        residual = residual - _along(step, residual) * image
-        preconditioned = residual if preconditioner is None else preconditioner(residual)
-        energy, previous = _dot(residual, preconditioned), energy
-        direction = preconditioned + _along(_quotient(energy, previous, active), x) * direction
-        active = active & (_dot(residual, residual) > tolerance**2 * size)
+        steepest = residual if preconditioner is None else preconditioner(residual)
+        search = _orthonormal(steepest - _combined(_gram(images, steepest), search))
+        search, images = _conjugate(search, linear_map(search))
+        if not len(search):
+            break
+        step = _gram(search, residual)
+        x = x + _combined(step, search)
+        residual = residual - _combined(step, images)
     left = columns - linear_map(x)
     relative = _relative(_dot(left, left), size)
     return Solution(x.reshape(*batch, *linear_map.in_shape), relative.reshape(batch), steps, tolerance)
+
+
+def _gram(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products, (k, ...) and (n, ...) -> (k, n)."""
+    return a.flatten(1) @ b.flatten(1).mT
+
+
+def _combined(weights: Tensor, directions: Tensor) -> Tensor:
+    """Sums of directions (k, ...) with weights (k, n) -> (n, ...)."""
+    return (weights.mT @ directions.flatten(1)).reshape(-1, *directions.shape[1:])
+
+
+def _conjugate(directions: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Combinations D of directions with D A Dᵀ = I, and their images A D.
+
+    Those along which A is not positive beyond rounding are left out, and the columns go on along the others.
+    """
+    curvature = _gram(directions, images)
+    values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
+    kept = values > len(values) * torch.finfo(values.dtype).eps * values.abs().amax()
+    weights = vectors[:, kept] / values[kept].sqrt()
+    return _combined(weights, directions), _combined(weights, images)
+
+
+def _orthonormal(directions: Tensor) -> Tensor:
+    """What spans the same, (n, ...) -> (k, ...): directions that rounding cannot tell from others are left out."""
+    length = torch.linalg.vector_norm(directions.flatten(1), dim=1)
+    unit = directions[length > 0] / _along(length[length > 0], directions)
+    _, values, spanning = torch.linalg.svd(unit.flatten(1), full_matrices=False)
+    kept = values > max(unit.flatten(1).shape) * torch.finfo(values.dtype).eps * values.amax()
+    basis: Tensor = spanning[kept]
+    return basis.reshape(-1, *directions.shape[1:])
 
 
 def _checked_batch(data: Tensor, shape: tuple[int, ...], iterations: int) -> torch.Size:
@@ -150,4 +188,5 @@ def _quotient(numerator: Tensor, denominator: Tensor, active: Tensor) -> Tensor:
 
 
 def _relative(left: Tensor, start: Tensor) -> Tensor:
-    return torch.where(start > 0, left / torch.where(start > 0, start, 1.0), 0.0).sqrt()
+    """Square root of the quotient; nothing left of nothing is 0, something of nothing infinite, and NaN stays."""
+    return torch.where((start == 0) & (left == 0), 0.0, left / start).sqrt()

@@ -61,14 +61,44 @@ def test_columns_are_judged_one_by_one(solve: Callable[..., Solution]) -> None:
 
 
 def test_a_start_saves_steps_and_changes_nothing_else() -> None:
-    root = draw(12, 12)
-    linear_map, data = MatrixMap(root @ root.mT + torch.eye(12, dtype=torch.float64)), draw(3, 12)
+    root = draw(30, 30)
+    linear_map, data = MatrixMap(root @ root.mT + torch.eye(30, dtype=torch.float64)), draw(2, 30)
     cold = conjugate_gradients(linear_map, data, iterations=60, tolerance=1e-10)
     warm = conjugate_gradients(linear_map, data, iterations=60, tolerance=1e-10, start=cold.value + 1e-8 * data)
     there = conjugate_gradients(linear_map, data, iterations=60, tolerance=1e-9, start=cold.value)
     assert there.iterations == 0 < warm.iterations < cold.iterations
     torch.testing.assert_close(warm.value, cold.value)
     assert warm.converged
+
+
+def test_columns_help_each_other() -> None:
+    matrix = torch.diag(torch.logspace(0, 3, 60, dtype=torch.float64))
+    data = draw(20, 60)
+    alone = conjugate_gradients(MatrixMap(matrix), data[:1], iterations=200, tolerance=1e-8)
+    together = conjugate_gradients(MatrixMap(matrix), data, iterations=200, tolerance=1e-8)
+    assert together.converged
+    # Three blocks of twenty directions span all there is; one column alone needs a step for each.
+    assert together.iterations == 3
+    assert alone.iterations > 30
+
+
+def test_columns_that_depend_on_each_other_do_not_break_it_down() -> None:
+    root = draw(12, 12)
+    matrix = root @ root.mT + torch.eye(12, dtype=torch.float64)
+    data = draw(2, 12)
+    data = torch.cat([data, data, data.sum(0, keepdim=True), torch.zeros_like(data)])
+    solution = conjugate_gradients(MatrixMap(matrix), data, iterations=12, tolerance=1e-10)
+    torch.testing.assert_close(solution.value, torch.linalg.solve(matrix, data.mT).mT)
+
+
+def test_residuals_are_measured_against_the_scale() -> None:
+    matrix, data = torch.diag(torch.logspace(0, 3, 40, dtype=torch.float64)), draw(1, 40)
+    fine = conjugate_gradients(MatrixMap(matrix), data, iterations=99, tolerance=1e-4, scale=data / 1e4)
+    rough = conjugate_gradients(MatrixMap(matrix), data, iterations=99, tolerance=1e-4)
+    assert fine.converged
+    assert fine.iterations > rough.iterations
+    left = torch.linalg.vector_norm(matrix @ fine.value[0] - data[0]) / torch.linalg.vector_norm(data / 1e4)
+    torch.testing.assert_close(fine.relative_residual[0], left)
 
 
 def test_an_indefinite_map_does_not_converge() -> None:
@@ -83,6 +113,8 @@ def test_wrong_input_is_refused() -> None:
         conjugate_gradients(MatrixMap(draw(3, 4)), draw(3), iterations=2)
     with pytest.raises(ValueError, match=r"start must have the shape of data, \(4,\), got \(2, 4\)"):
         conjugate_gradients(MatrixMap(draw(4, 4)), draw(4), iterations=2, start=draw(2, 4))
+    with pytest.raises(ValueError, match="scale"):
+        conjugate_gradients(MatrixMap(draw(4, 4)), draw(4), iterations=2, scale=draw(2, 4))
     with pytest.raises(ValueError, match="iterations"):
         cgls(MatrixMap(draw(3, 4)), draw(3), iterations=0)
     with pytest.raises(ValueError, match="data must end in the axes"):
