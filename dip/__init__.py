@@ -34,13 +34,14 @@ from dip.posterior import (
     covariance_root,
 )
 from dip.posterior_settings import PosteriorMethod, PosteriorSettings
+from dip.preconditioned_solve import PreconditionedSolve
 from dip.pretraining import PretrainingSettings, pretrain_network
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
 from dip.ray_model import RayModel
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
-from dip.sampled_prediction import Prediction, predict_by_samples, temperature_by_samples
+from dip.sampled_prediction import Prediction, Temperature, predict_by_samples, temperature_by_samples
 from dip.sensitivity import Sensitivity, estimate_sensitivity, sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
 from dip.tangent_kernel import TangentKernelModel, tangent_kernel
@@ -79,6 +80,7 @@ __all__ = [
     "Posterior",
     "PosteriorMethod",
     "PosteriorSettings",
+    "PreconditionedSolve",
     "Prediction",
     "PretrainingSettings",
     "PriorKind",
@@ -95,6 +97,7 @@ __all__ = [
     "Solve",
     "StochasticDualDescentUpdate",
     "TangentKernelModel",
+    "Temperature",
     "TotalVariationPrior",
     "UNet",
     "UNetSettings",

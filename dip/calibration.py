@@ -27,7 +27,8 @@ class Calibration:
         temperature: factor by which the choosing rays, which are others, scaled the learned covariance.
         angles_rad: of the views.
         chi_square_error: standard error of `chi_square` by what views differ in: rays of one view err together, so that
-            views count, not rays. NaN where fewer than two judge.
+            views count, not rays. At least that of as many independent rays, as few views may agree by chance. NaN
+            where fewer than two judge.
         coverage_error: the same of `coverage_95`.
         whole_views: whether whole views test; single rays show no error that a view's rays share.
     """
@@ -55,7 +56,7 @@ def calibrate(
     temperature: float = 1.0,
     angles_rad: tuple[float, ...] = (),
 ) -> Calibration:
-    """Compare residuals of test rays with their predictive covariance S = L Lᵀ.
+    """Compare residuals of test rays with their predictive covariance S = L Lᵀ. What comes out is on the CPU.
 
     Args:
         residual: (rays,) float64, data minus prediction.
@@ -71,11 +72,13 @@ def calibrate(
     else:
         whitened = torch.linalg.solve_triangular(predictive_factor, residual[:, None], upper=False)[:, 0]
         z = residual / predictive_factor.square().sum(dim=1).sqrt()
+    whitened, z = whitened.cpu(), z.cpu()
     nominal = torch.linspace(0.05, 0.95, _LEVELS, dtype=torch.float64)
     limits = math.sqrt(2) * torch.erfinv(nominal)
     inside = (z.abs()[:, None] <= limits).double()
     observed = inside.mean(dim=0)
-    views = torch.zeros(len(z), dtype=torch.long) if views is None else views
+    views = torch.zeros(len(z), dtype=torch.long) if views is None else views.cpu()
+    chi_square_floor, coverage_floor = _of_independent_rays(inside[:, -1])
     return Calibration(
         chi_square=float(whitened.square().mean()),
         coverage_95=float(observed[-1]),
@@ -86,8 +89,8 @@ def calibrate(
         n_angles=len(angles_rad),
         temperature=temperature,
         angles_rad=angles_rad,
-        chi_square_error=between_views(whitened.square(), views),
-        coverage_error=between_views(inside[:, -1], views),
+        chi_square_error=_at_least(chi_square_floor, between_views(whitened.square(), views)),
+        coverage_error=_at_least(coverage_floor, between_views(inside[:, -1], views)),
         whole_views=whole_views,
     )
 
@@ -105,3 +108,21 @@ def between_views(values: Tensor, views: Tensor) -> float:
     sums = torch.zeros_like(counts).index_add(0, group, values.double())
     left = (sums.sum() - sums) / (counts.sum() - counts)
     return float(((left - left.mean()).square().sum() * (n_views - 1) / n_views).sqrt())
+
+
+def _of_independent_rays(inside: Tensor) -> tuple[float, float]:
+    """Standard errors of chi-square and coverage, were all rays independent and their deviations right.
+
+    The share is that of two more rays inside and two more outside (after Agresti & Coull 1998), or full coverage would
+    seem to be known exactly. `inside`: (rays,), 1 or 0.
+    """
+    n_rays = len(inside)
+    if not n_rays:
+        return math.nan, math.nan
+    share = (float(inside.sum()) + 2) / (n_rays + 4)
+    return math.sqrt(2 / n_rays), math.sqrt(share * (1 - share) / n_rays)
+
+
+def _at_least(floor: float, error: float) -> float:
+    """The larger one; an error that is not known stays so."""
+    return error if math.isnan(error) else max(floor, error)

@@ -15,7 +15,11 @@ from dip.weight_prior import length_name
 from operators import GramMap, LinearMap, conjugate_gradients
 
 Solve = Callable[[Mapping[str, float], Tensor, Tensor], Tensor]
-"""(variances, right-hand sides (n, rays), where to start (n, rays)) -> K⁻¹ of them, (n, rays)."""
+"""(variances, right-hand sides (n, rays), where to start (n, rays)) -> K⁻¹ of them, (n, rays).
+
+The start solves for other variances. A solver that stops early must begin at the multiple of it that is best for these,
+column by column: otherwise what is left of it counts as signal, and the variances run off.
+"""
 
 _LARGEST_STEP = 2.0  # of a variance, in natural logarithms
 _LARGEST_LENGTH_STEP = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ def ray_jacobian(
     transform: LinearMap,
     rays: Tensor | None = None,
     *,
+    layers: Sequence[str] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Rows of M = A J, (rays, P), in the dtype of the weights: one vector-Jacobian product a ray.
@@ -31,13 +32,17 @@ def ray_jacobian(
         jacobian: J.
         transform: A, image (row, col), or volume, -> its out_shape; rays are numbered along its flattened output.
         rays: which, (rays,); all if left out.
+        layers: columns of which weights; of all if left out.
         on_step: called as (rays done, rays).
     """
     weights = jacobian.weights()
     rays = torch.arange(torch.Size(transform.out_shape).numel()) if rays is None else rays
-    matrix = weights.new_empty(len(rays), len(weights))
+    n_columns = sum(part.stop - part.start for name, part in jacobian.layers().items() if not layers or name in layers)
+    matrix = weights.new_empty(len(rays), n_columns)
     for part in torch.split(torch.arange(len(rays)), _BATCHES * jacobian.batch):
-        matrix[part] = jacobian.adjoint(_back_projections(transform, rays[part], weights))
+        images = _back_projections(transform, rays[part], weights)
+        own = [torch.cat(list(of_layers.values()), dim=1) for of_layers in jacobian.pull_back(images, layers)]
+        matrix[part] = torch.cat(own)
         if on_step is not None:
             on_step(int(part[-1]) + 1, len(rays))
     return matrix

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dip.layers import Layer, Weighted, curved, derivative, layer, weighted, zeros
+from dip.layers import Derivative, Layer, Weighted, channels_last, curved, derivative, layer, weighted, zeros
 from operators.linear_map import batch_shape
 
 
@@ -80,7 +80,7 @@ class NetworkJacobian:
             f"{name}.weight": layer.module.weight + step[layer.start : layer.stop].reshape(layer.module.weight.shape)
             for name, layer in self._layers.items()
         }
-        with torch.no_grad():
+        with torch.no_grad(), _full_precision():
             outputs: Tensor = torch.func.functional_call(self.network, moved, self.network_input)
         return outputs.reshape(self.out_shape)
 
@@ -96,31 +96,39 @@ class NetworkJacobian:
         flat = torch.cat([torch.cat(list(parts.values()), dim=1) for parts in self.pull_back(y)])
         return flat.reshape(*batch, self._n_weights)
 
-    def pull_back(self, y: Tensor) -> Iterator[dict[str, Tensor]]:
+    def pull_back(self, y: Tensor, layers: Sequence[str] | None = None) -> Iterator[dict[str, Tensor]]:
         """Jᵀ y, batch by batch and layer by layer: for each chunk of (*batch, *out_shape) a dict of (chunk, weights).
 
         For those who accumulate and must not hold (n, P) at once.
+
+        Args:
+            y: (*batch, *out_shape).
+            layers: which; all if left out.
         """
+        wanted = self._layers if layers is None else {name: self._layers[name] for name in layers}
         graph_batch = 0
         for chunk in torch.split(y.reshape(-1, *self.out_shape), self.batch):
             if len(chunk) != graph_batch:  # one graph serves all chunks of its size
                 graph_batch = len(chunk)
                 change, outputs = self._graph(graph_batch)
-            signals = torch.autograd.grad(
-                change, [outputs[name] for name in self._layers], chunk.reshape(change.shape), retain_graph=True
-            )
-            yield {
-                name: layer.gradient(signal, len(chunk))
-                for (name, layer), signal in zip(self._layers.items(), signals, strict=True)
-            }
+            with _full_precision():
+                signals = torch.autograd.grad(
+                    change, [outputs[name] for name in wanted], chunk.reshape(change.shape), retain_graph=True
+                )
+                parts = {
+                    name: layer.gradient(signal, len(chunk))
+                    for (name, layer), signal in zip(wanted.items(), signals, strict=True)
+                }
+            yield parts
 
     def _graph(self, n: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The change of the output and that of every layer's, for n tangents, with the graph between them."""
         outputs: dict[str, Tensor] = {}
 
         def keep(name: str) -> Any:
-            def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-                outputs[name] = output
+            def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+                outputs[name] = channels_last(output)
+                return outputs[name]
 
             return hook
 
@@ -132,7 +140,8 @@ class NetworkJacobian:
 
         def inject(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-                return output + self._layers[name].change(tangents)
+                # In place, as the layer has just made it: a third array would take as long as the product does.
+                return channels_last(output).add_(self._layers[name].change(tangents))
 
             return hook
 
@@ -143,14 +152,7 @@ class NetworkJacobian:
     @contextlib.contextmanager
     def _linearised(self) -> Iterator[None]:
         """The network as a linear map of its features' changes: no biases, and derivatives in place of modules."""
-
-        def differentiate(name: str) -> Any:
-            def hook(_module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
-                return self._derivatives[name](inputs[0])
-
-            return hook
-
-        with _frozen(self.network, self._modules), _hooks(self._curved, differentiate):
+        with _frozen(self.network, self._modules), _replaced(self._curved, self._derivatives), _full_precision():
             yield
 
     def _activations(self) -> tuple[dict[str, Tensor], dict[str, torch.Size], tuple[int, ...]]:
@@ -167,7 +169,7 @@ class NetworkJacobian:
             return hook
 
         every = {**self._modules, **self._curved}
-        with torch.no_grad(), _hooks(every, keep):
+        with torch.no_grad(), _full_precision(), _hooks(every, keep):
             output = self.network(self.network_input)
         if left := sorted(every.keys() - inputs.keys()):
             raise ValueError(f"every module must take part in a pass, got none of {', '.join(left)}")
@@ -185,6 +187,36 @@ def _hooks(modules: Mapping[str, nn.Module], make: Callable[[str], Callable[...,
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """No TF32 on GPUs, which torch takes for convolutions by default: its ten bits would drown the rays' noise."""
+    backends: Any = torch.backends  # whose own types leave these out
+    kinds = (backends.cudnn.conv, backends.cuda.matmul)
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
+
+
+@contextlib.contextmanager
+def _replaced(modules: Mapping[str, nn.Module], derivatives: Mapping[str, Derivative]) -> Iterator[None]:
+    """Derivatives in place of the modules' own `forward`, which a hook would only discard."""
+    own = {name: vars(module).get("forward") for name, module in modules.items()}
+    try:
+        for name, module in modules.items():
+            vars(module)["forward"] = derivatives[name]
+        yield
+    finally:
+        for name, module in modules.items():
+            vars(module).pop("forward", None)
+            if own[name] is not None:
+                vars(module)["forward"] = own[name]
 
 
 @contextlib.contextmanager

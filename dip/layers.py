@@ -36,7 +36,7 @@ class Layer:
         module: the layer.
         start: where its weights begin among those of all layers.
         stop: where they end.
-        patches: (in_channels · kernel, positions), positions of all inputs one after the other.
+        patches: (positions, in_channels · kernel), positions of all inputs one after the other.
         out_shape: of its output, channels last: (inputs, ..., channels), without positions for a linear layer.
     """
 
@@ -50,8 +50,8 @@ class Layer:
         """What changes of all weights (n, P) make of this layer's output, (n · inputs, channels, ...)."""
         n, channels = len(tangents), self.out_shape[-1]
         # One product for all: the patches, by far the largest, are read once.
-        weights = tangents[:, self.start : self.stop].reshape(n * channels, -1).mT
-        changed = (self.patches.mT @ weights).reshape(-1, n, channels).movedim(1, 0)
+        weights = tangents[:, self.start : self.stop].reshape(n * channels, -1).mT.contiguous()
+        changed = (self.patches @ weights).reshape(-1, n, channels).movedim(1, 0)
         return changed.reshape(-1, *self.out_shape[1:]).movedim(-1, 1)
 
     def gradient(self, signal: Tensor, n: int) -> Tensor:
@@ -59,7 +59,7 @@ class Layer:
         channels = self.out_shape[-1]
         # One product for all: the patches, by far the largest, are read once.
         positions = signal.movedim(1, -1).reshape(n, -1, channels).movedim(0, 1).reshape(-1, n * channels)
-        return (self.patches @ positions).mT.reshape(n, -1)
+        return (positions.mT @ self.patches).reshape(n, -1)
 
 
 def weighted(network: nn.Module) -> dict[str, Weighted]:
@@ -92,7 +92,7 @@ def layer(name: str, module: Weighted, start: int, inputs: Tensor, output_shape:
     if isinstance(module, nn.Linear):
         if inputs.ndim != 2:
             raise ValueError(f"{name} must have vectors (inputs, features) as its input, got {tuple(inputs.shape)}")
-        patches = inputs.mT
+        patches = inputs
     else:
         patches = _patches(name, module, inputs)
     shape = (output_shape[0], *output_shape[2:], output_shape[1])
@@ -100,17 +100,17 @@ def layer(name: str, module: Weighted, start: int, inputs: Tensor, output_shape:
 
 
 def _patches(name: str, module: Convolution, inputs: Tensor) -> Tensor:
-    """(inputs, channels, ...) -> (channels · kernel, positions of the output): what each position's weights meet."""
+    """(inputs, channels, ...) -> (positions of the output, channels · kernel): what each position's weights meet."""
     if module.groups != 1 or module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise ValueError(f"{name} must be a convolution with groups=1 and a number of zeros around, got {module}")
     windows = functional.pad(inputs, [pad for n in reversed(module.padding) for pad in (n, n)])
     taps = zip(module.kernel_size, module.stride, module.dilation, strict=True)
     for axis, (size, step, apart) in enumerate(taps, 2):
         windows = windows.unfold(axis, apart * (size - 1) + 1, step)[..., ::apart]
-    # (inputs, channels, *positions, *kernel) -> (channels, *kernel, inputs, *positions)
+    # (inputs, channels, *positions, *kernel) -> (inputs, *positions, channels, *kernel)
     n = len(module.kernel_size)
-    ordered = windows.permute(1, *range(n + 2, 2 * n + 2), 0, *range(2, n + 2))
-    return ordered.reshape(inputs.shape[1] * math.prod(module.kernel_size), -1)
+    ordered = windows.permute(0, *range(2, n + 2), 1, *range(n + 2, 2 * n + 2))
+    return ordered.reshape(-1, inputs.shape[1] * math.prod(module.kernel_size))
 
 
 def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivative:
@@ -127,7 +127,7 @@ def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivati
     """
 
     def forward(x: Tensor) -> Tensor:
-        # Torch's derivatives may fail where channels lie last in memory. Not called as a module: that has the hook.
+        # Torch's derivatives may fail where channels lie last in memory. By its type: its own `forward` may be this.
         result: Tensor = type(module).forward(module, x.contiguous())
         return result
 
@@ -136,19 +136,20 @@ def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivati
     slope = torch.func.jvp(forward, (at.contiguous(),), (torch.ones_like(at).contiguous(),))[1]
     if isinstance(module, nn.Sigmoid):
         slope = slope.clamp(min=slope_floor)
-    slope = _channels_last(slope)
+    slope = channels_last(slope)
     return slope.mul if len(slope) == 1 else lambda x: (x.reshape(-1, *slope.shape) * slope).flatten(0, 1)
 
 
 def zeros(n: int, like: Tensor) -> Tensor:
     """Inputs (n · inputs, ...) of zeros, `like` being (inputs, ...), channels last where they are images or volumes."""
-    return _channels_last(like.new_zeros(n * len(like), *like.shape[1:]))
+    return channels_last(like.new_zeros(n * len(like), *like.shape[1:]))
 
 
 def _repeated(at: Tensor, tangent: Tensor) -> Tensor:
     return at.expand(len(tangent) // len(at), *at.shape).flatten(0, 1)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
+    """Images or volumes laid out as convolutions are fastest with, and sums and products of them alike."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return x.contiguous(memory_format=formats[x.ndim]) if x.ndim in formats else x

@@ -5,20 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, SupportsFloat, get_args
+from typing import Literal, NamedTuple, SupportsFloat, get_args
 
 import torch
 from torch import Tensor
 
 from dip.calibration import calibrate
 from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
-from dip.expectation_maximisation import ExpectationMaximisationSettings, expectation_maximisation
+from dip.expectation_maximisation import (
+    ExpectationMaximisationSettings,
+    LatentRays,
+    Solve,
+    expectation_maximisation,
+)
 from dip.filter_covariance import LENGTH_BOUNDS
 from dip.fit import Fit, OnStep
 from dip.holdout import Holdout
 from dip.hyperprior import LogNormalPrior
 from dip.linear_model import LinearModel
 from dip.misfit import total_variation
+from dip.posterior_settings import PosteriorSettings
+from dip.preconditioned_solve import PreconditionedSolve
 from dip.ray_covariance import RayCovariance
 from dip.ray_model import RayModel
 from dip.total_variation_prior import TotalVariationPrior
@@ -42,8 +49,11 @@ class EvidenceSettings:
         tv_strength: with "tv-map", λ times the fitted image's total variation: at 1 the prior images of every group of
             weights are expected to vary as much as that image does.
         n_draws: with "em", whose noise falls with their root.
-        max_rays: fitted rays that are conditioned on meanwhile, but at least one view; time grows with the cube.
+        max_rays: fitted rays that are conditioned on meanwhile, but at least one view; time grows with the cube. Where
+            the model holds the covariance of some rays only, "em" needs none of it and takes all but those that judge.
         max_evaluations: of the density, or steps of "em", at most about this many.
+        rows_gb: memory in GB for the rays' rows of the Jacobian; where all weights take more, they are taken some
+            layers at a time, for one more product a ray each.
 
     Raises:
         ValueError: numbers out of range.
@@ -55,12 +65,14 @@ class EvidenceSettings:
     n_draws: int = 16
     max_rays: int = 2000
     max_evaluations: int = 40
+    rows_gb: float = 8.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.fitted_share <= 1:
             raise ValueError(f"fitted_share must be from 0 to 1, got {self.fitted_share}")
-        if not self.tv_strength > 0:
-            raise ValueError(f"tv_strength must be positive, got {self.tv_strength}")
+        for name in ("tv_strength", "rows_gb"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.method not in get_args(EvidenceMethod):
             raise ValueError(f"method must be one of {get_args(EvidenceMethod)}, got {self.method!r}")
         for name, least in {"n_draws": 2, "max_rays": 1, "max_evaluations": 1}.items():
@@ -68,7 +80,7 @@ class EvidenceSettings:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
 
-def learn(
+def learn(  # noqa: PLR0913  what is learned from, and how, for each method
     model: RayModel,
     found: Fit,
     data: Tensor,
@@ -76,10 +88,11 @@ def learn(
     *,
     floors: dict[str, float],
     settings: EvidenceSettings,
+    solving: PosteriorSettings,
     generator: torch.Generator,
     on_step: OnStep | None = None,
 ) -> Learned:
-    """Variances of all terms of the model, before any scaling.
+    """Variances of all terms of the model, before any scaling. The objective is of the rays that the model holds.
 
     Args:
         model: linearised at the fit's network.
@@ -88,6 +101,7 @@ def learn(
         holdout: of `data`; the rays that judge are not looked at.
         floors: least variances by name.
         settings: what to maximise.
+        solving: how "em" solves where the model does not hold the covariance of all rays.
         generator: of the draws of "em"; the other methods draw nothing.
         on_step: called as (evaluations, max_evaluations, {"log_density": value}), with "em" {"gain": nats of the step}.
 
@@ -101,7 +115,9 @@ def learn(
         return _maximise(_density_of_held_out(model, task, settings), task, floors, settings, on_step)
     if isinstance(model, LinearModel):
         if settings.method == "em":
-            return _learn_by_sampling(model, task, floors, settings, generator, on_step)
+            some = len(model.rays) < data.numel()
+            products = _of_all_rays(model, found, data, holdout, solving, generator) if some else _of_task(model, task)
+            return _learn_by_sampling(products, task, floors, settings, generator, on_step)
         return _maximise(_density_of_all(model, found, task, settings), task, floors, settings, on_step)
     raise ValueError(f"method must be held-out for a tangent kernel, got {settings.method}: try an isotropic prior")
 
@@ -190,26 +206,63 @@ def _posterior_of_variances(
     return objective
 
 
-def _learn_by_sampling(
+class _Products(NamedTuple):
+    """What "em" learns from: K by its products, data and a way to solve."""
+
+    rays: LatentRays
+    drive: Tensor
+    solve: Solve
+
+
+def _of_task(model: LinearModel, task: _Task) -> _Products:
+    def solve(variances: Mapping[str, float], columns: Tensor, _start: Tensor) -> Tensor:
+        return torch.cholesky_solve(columns.mT, torch.linalg.cholesky(task.covariance.matrix(variances))).mT
+
+    return _Products(model.latent_rays(model.rays[task.rays]), task.drive, solve)
+
+
+def _of_all_rays(
     model: LinearModel,
+    found: Fit,
+    data: Tensor,
+    holdout: Holdout,
+    solving: PosteriorSettings,
+    generator: torch.Generator,
+) -> _Products:
+    """Of all but those that judge, whose covariance is too large to hold."""
+    every = torch.nonzero(~(holdout.judges | holdout.masked).reshape(-1))[:, 0]
+    weights = model.jacobian.weights()
+    drive = (data - model.transform(found.image)).double() + model.transform(model.jacobian(weights)).double()
+    rays = model.latent_rays(every)
+    solve = PreconditionedSolve(
+        rays,
+        tolerance=solving.tolerance,
+        iterations=solving.max_iterations,
+        rank=solving.preconditioner_rank,
+        generator=generator,
+        rounding=torch.finfo(weights.dtype).eps,
+        batch=solving.block,
+    )
+    return _Products(rays, drive.reshape(-1)[every], solve)
+
+
+def _learn_by_sampling(
+    products: _Products,
     task: _Task,
     floors: Mapping[str, float],
     settings: EvidenceSettings,
     generator: torch.Generator,
     on_step: OnStep | None,
 ) -> Learned:
-    def solve(variances: Mapping[str, float], columns: Tensor, _start: Tensor) -> Tensor:
-        return torch.cholesky_solve(columns.mT, torch.linalg.cholesky(task.covariance.matrix(variances))).mT
-
     def tell(done: int, total: int, gain: float) -> None:
         if on_step is not None:  # the evidence itself would take another factorisation
             on_step(done, total, {"gain": gain})
 
     estimate = expectation_maximisation(
-        model.latent_rays(task.rays),
-        task.drive,
+        products.rays,
+        products.drive,
         task.start(),
-        solve=solve,
+        solve=products.solve,
         generator=generator,
         settings=ExpectationMaximisationSettings(n_draws=settings.n_draws, max_iterations=settings.max_evaluations),
         floors=floors,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dip.conjugate_gradient_update import ConjugateGradientUpdate
 from dip.expectation_maximisation import LatentRays
-from dip.gram import filter_gram_matrices, gram_matrices, pixel_gram_matrix, ray_jacobian
+from dip.gram import filter_gram_matrices, gram_matrices, pixel_gram_matrix
 from dip.jacobian import NetworkJacobian
 from dip.linearisation_error import linearisation_error
 from dip.model_error import representation_profile, smooth_correlation
@@ -22,6 +22,7 @@ from dip.posterior_settings import PosteriorSettings
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
+from dip.ray_rows import RayRows, add
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
 from dip.sensitivity import sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
@@ -104,10 +105,10 @@ class LinearModel:
         return NetworkPrior(self.jacobian, root, variances["pixels"])
 
     def latent_rays(self, rays: Tensor) -> LatentRays:
-        """The same of some of its rays, as products with the network and its adjoint alone.
+        """The same of some rays, as products with the network and its adjoint alone.
 
         Args:
-            rays: (n,) into the rays of the covariance.
+            rays: (n,) into all, not only into those of the covariance.
         """
         (n_weights,), n_pixels = self.jacobian.in_shape, math.prod(self.jacobian.out_shape)
         groups = {name: group.index for name, group in self.groups.items()}
@@ -119,9 +120,9 @@ class LinearModel:
 
         def factor(variances: Mapping[str, float]) -> RayFactor:
             shared = None if root is None else variances["smooth"] ** 0.5 * root
-            return RayFactor(self.transform, self.prior(variances), shared, self.rays[rays])
+            return RayFactor(self.transform, self.prior(variances), shared, rays)
 
-        diagonals = {name: d[rays] for name, d in self.covariance.diagonals.items()}
+        diagonals = {name: d[rays] for name, d in self.diagonals.items()}
         return LatentRays(factor, groups, diagonals, tuple(self.covariance.filters))
 
     @property
@@ -187,7 +188,7 @@ class LinearModel:
         if method == "dense":
             return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
         update = self._update(method, variances, noise, settings, generator)
-        return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, batch=settings.batch)
+        return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, block=settings.block)
 
     def unseeing_update(
         self, variances: Mapping[str, float], unseen: Tensor, settings: PosteriorSettings, generator: torch.Generator
@@ -214,16 +215,17 @@ class LinearModel:
         settings: PosteriorSettings,
         generator: torch.Generator,
     ) -> PathwiseUpdate:
-        rays = WhitenedRays(self.transform, self.prior(variances), noise, self.jacobian.weights().dtype)
+        weights = self.jacobian.weights()
+        rays = WhitenedRays(self.transform, self.prior(variances), noise, weights.dtype, weights.device)
         tolerance, iterations = settings.tolerance, settings.max_iterations
-        rank, batch = settings.preconditioner_rank, settings.batch
+        rank = settings.preconditioner_rank
         if method == "cg":
             return ConjugateGradientUpdate(
-                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=batch
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.block
             )
         if method == "sgd":
             return SampleThenOptimiseUpdate(
-                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=batch
+                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.block
             )
         white = rays.whiten_covariance(self.covariance.matrix(variances))
         if method == "sdd":
@@ -233,7 +235,7 @@ class LinearModel:
         return CholeskyUpdate(rays, torch.linalg.cholesky(white), tolerance=tolerance)
 
 
-def linearise(
+def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and how
     jacobian: NetworkJacobian,
     transform: RayTransform,
     image: Tensor,
@@ -242,6 +244,7 @@ def linearise(
     relative_noise: Tensor,
     smooth_errors: bool,
     rays: Tensor | None = None,
+    rows_bytes: float = math.inf,
     on_step: Callable[[int, int], None] | None = None,
 ) -> LinearModel:
     """The linear model of all rays, at the price of one vector-Jacobian product a ray of its covariance.
@@ -255,7 +258,9 @@ def linearise(
         smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
             neighbours of a ray are fitted, such an error and the image explain each other.
         rays: which rays the covariance is of, (rays,) into all; all if left out.
-        on_step: called as (rays done, rays).
+        rows_bytes: memory for rows of A J. Where all take more, they are taken by parts, at the price of further
+            products, see `RayRows`.
+        on_step: called as (products done, products).
 
     Raises:
         ValueError: a kind of prior that the network has no use for.
@@ -267,13 +272,24 @@ def linearise(
         "noise": relative_noise.reshape(-1),
     }
     here = {name: diagonal[rays] for name, diagonal in diagonals.items()}
-    rows = ray_jacobian(jacobian, transform, rays, on_step=on_step)
-    groups = weight_groups(jacobian, kind, sensitivity=sensitivity_of(rows, here["noise"]))
-    grams = {**gram_matrices(rows, groups), "pixels": pixel_gram_matrix(transform, rays)}
+    every_row = RayRows(jacobian, transform, rays, most_bytes=rows_bytes, on_step=on_step)
+    sensitivity = None
+    if kind == "g-prior":
+        sensitivity = torch.cat([sensitivity_of(part.rows, here["noise"]) for part in every_row])
+    groups = weight_groups(jacobian, kind, sensitivity=sensitivity)
+    weights = jacobian.weights()
+    grams: dict[str, Tensor] = {}
+    filters: dict[str, Tensor] = {}
+    response = torch.zeros(len(rays), dtype=torch.float64, device=weights.device)
+    for part in every_row:
+        own = part.groups(groups)
+        add(grams, gram_matrices(part.rows, own))
+        add(filters, filter_gram_matrices(part.rows, own))
+        response += (part.rows @ weights[part.weights]).double()
+    grams["pixels"] = pixel_gram_matrix(transform, rays)
     if smooth_errors:
         grams["smooth"] = _smooth_gram(rays, transform.out_shape[-1])
-    covariance = RayCovariance(grams, here, filter_gram_matrices(rows, groups))
-    response = (rows @ jacobian.weights()).double()
+    covariance = RayCovariance(grams, here, filters)
     return LinearModel(jacobian, transform, groups, rays, covariance, response, diagonals)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -25,12 +25,14 @@ class WhitenedRays:
         factor: F, latent variables -> (row, col).
         noise: N = R Rᵀ, of A's out_shape.
         dtype: of the passes.
+        device: likewise.
     """
 
     transform: LinearMap
     factor: LinearMap
     noise: Noise
     dtype: torch.dtype
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -70,7 +72,7 @@ class WhitenedRays:
     def covariance_rows(self, n_last: int) -> Tensor:
         """The last rows of I + ΦΦᵀ, (n_last, rays) float64: two passes for each."""
         n_rays = math.prod(self.out_shape)
-        unit = torch.eye(n_rays, dtype=torch.float64)[n_rays - n_last :]
+        unit = torch.eye(n_rays, dtype=torch.float64, device=self.device)[n_rays - n_last :]
         return GramMap(self, shift=1.0)(unit.reshape(n_last, *self.out_shape)).reshape(n_last, n_rays)
 
     def observing(self, transform: LinearMap, *, noise: Noise) -> WhitenedRays:
@@ -80,6 +82,7 @@ class WhitenedRays:
             self.factor,
             StackedNoise(self.noise, noise, (self.out_shape, transform.out_shape)),
             self.dtype,
+            self.device,
         )
 
 
@@ -121,12 +124,12 @@ class PathwiseUpdate(Protocol):
         ...
 
 
-def conditioned_draw(update: PathwiseUpdate, n: int, *, generator: torch.Generator, device: torch.device) -> Update:
+def conditioned_draw(update: PathwiseUpdate, n: int, *, generator: torch.Generator) -> Update:
     """Draw u and ε, n of each, and update them."""
     rays = update.rays
-    latent = torch.randn(n, *rays.in_shape, generator=generator, dtype=rays.dtype)
+    latent = torch.randn(n, *rays.in_shape, generator=generator, device=generator.device, dtype=rays.dtype)
     noise = rays.noise.sample((n, *rays.out_shape), generator=generator, dtype=torch.float64)
-    return update(latent.to(device), noise.to(device))
+    return update(latent.to(rays.device), noise.to(rays.device))
 
 
 def updated_by_dual(rays: WhitenedRays, latent: Tensor, white: Tensor, dual: Tensor, *, passes: int) -> Update:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
@@ -130,8 +131,8 @@ class DensePosterior:
 
     def sample(self, n: int, *, generator: torch.Generator) -> Samples:
         """Draw n images, exactly."""
-        draws = torch.randn(n, len(self._root), generator=generator, dtype=torch.float64)
-        images = self._mean.double() + (draws @ self._root).reshape(n, *self._mean.shape)
+        draws = torch.randn(n, len(self._root), generator=generator, device=generator.device, dtype=torch.float64)
+        images = self._mean.double() + (draws.to(self._root) @ self._root).reshape(n, *self._mean.shape)
         return Samples(images, torch.zeros(n, dtype=torch.float64), 0.0, 0)
 
     def variance(self, *, generator: torch.Generator | None = None) -> VarianceEstimate:  # noqa: ARG002 (nothing is drawn)
@@ -174,12 +175,12 @@ class SampledPosterior:
         update: conditions draws; holds A, F and N.
         mean: x̂ with the data taken into account, (row, col).
         n_samples: drawn for a variance.
-        batch: samples drawn at a time; it bounds the memory.
+        block: samples drawn at a time; it bounds the memory.
     """
 
-    def __init__(self, update: PathwiseUpdate, *, mean: Tensor, n_samples: int = 128, batch: int = 16) -> None:
+    def __init__(self, update: PathwiseUpdate, *, mean: Tensor, n_samples: int = 128, block: int = 32) -> None:
         self._update, self._mean = update, mean
-        self.n_samples, self._batch = n_samples, batch
+        self.n_samples, self._block = n_samples, block
 
     @property
     def mean(self) -> Tensor:
@@ -187,8 +188,8 @@ class SampledPosterior:
         return self._mean
 
     def sample(self, n: int, *, generator: torch.Generator) -> Samples:
-        """Draw n images, in batches."""
-        parts = [self._draw(min(self._batch, n - start), generator) for start in range(0, n, self._batch)]
+        """Draw n images, in blocks."""
+        parts = list(self._blocks(n, generator))
         return Samples(
             self._mean + torch.cat([part.images for part in parts]),
             torch.cat([part.relative_residual for part in parts]),
@@ -198,15 +199,22 @@ class SampledPosterior:
 
     def variance(self, *, generator: torch.Generator) -> VarianceEstimate:
         """The variance of every pixel from `n_samples` draws about the known mean."""
-        samples = self.sample(self.n_samples, generator=generator)
-        return variance_of(samples, self._mean)
+        total = torch.zeros_like(self._mean, dtype=torch.float64)
+        residuals = []
+        for part in self._blocks(self.n_samples, generator):
+            # The known mean costs no degree of freedom.
+            total += part.images.double().square().sum(0)
+            residuals.append(part.relative_residual)
+        variance, worst = total / self.n_samples, float(torch.cat(residuals).max())  # NaN stays
+        error = variance * math.sqrt(2 / self.n_samples)
+        return VarianceEstimate(variance, error, self.n_samples, worst, worst <= self._update.tolerance)
 
     def covariance(self) -> Tensor:
         """(row · col, row · col) float64, exact: one adjoint of F a pixel, then dense algebra."""
         rays = self._update.rays
         n_pixels = self._mean.numel()
-        unit = torch.eye(n_pixels, dtype=rays.dtype).reshape(n_pixels, *self._mean.shape)
-        rows = torch.cat([rays.factor.adjoint(part).flatten(1) for part in torch.split(unit, self._batch)]).double()
+        unit = torch.eye(n_pixels, dtype=rays.dtype, device=rays.device).reshape(n_pixels, *self._mean.shape)
+        rows = torch.cat([rays.factor.adjoint(part).flatten(1) for part in torch.split(unit, self._block)]).double()
         root = covariance_root(rows @ rows.mT)
         return DensePosterior(rays.transform, root, noise=rays.noise, mean=self._mean).covariance()
 
@@ -217,10 +225,13 @@ class SampledPosterior:
             ValueError: a mask that is empty, not boolean, or not of the image's shape.
         """
         weights = region_weights(mask, self._mean.shape)
-        samples = self.sample(self.n_samples, generator=generator)
-        deviations = (samples.images - self._mean).double()
-        std = float((deviations * weights.to(deviations)).flatten(1).sum(1).square().mean().sqrt())
-        return RegionStd(std, std / math.sqrt(2 * self.n_samples), samples.converged)
+        total, converged = 0.0, True
+        for part in self._blocks(self.n_samples, generator):
+            means = (part.images.double() * weights.to(part.images.device)).flatten(1).sum(1)
+            total += float(means.square().sum())
+            converged = converged and bool((part.relative_residual <= self._update.tolerance).all())
+        std = math.sqrt(total / self.n_samples)
+        return RegionStd(std, std / math.sqrt(2 * self.n_samples), converged)
 
     def observing(self, transform: LinearMap, *, noise: Noise | None = None) -> SampledPosterior:
         """The posterior had these rays been measured too; what it costs depends on the method.
@@ -230,10 +241,13 @@ class SampledPosterior:
             noise: theirs; typical of the present rays' if left out.
         """
         update = self._update.observing(transform, noise=noise or self._update.rays.noise.typical())
-        return SampledPosterior(update, mean=self._mean, n_samples=self.n_samples, batch=self._batch)
+        return SampledPosterior(update, mean=self._mean, n_samples=self.n_samples, block=self._block)
 
-    def _draw(self, n: int, generator: torch.Generator) -> Update:
-        return conditioned_draw(self._update, n, generator=generator, device=self._mean.device)
+    def _blocks(self, n: int, generator: torch.Generator) -> Iterator[Update]:
+        """Draws about zero, n of them, one block after the other: of a volume all at once would not fit into memory."""
+        for start in range(0, n, self._block):
+            size = min(self._block, n - start)
+            yield conditioned_draw(self._update, size, generator=generator)
 
 
 def covariance_root(covariance: Tensor) -> Tensor:
@@ -245,14 +259,6 @@ def covariance_root(covariance: Tensor) -> Tensor:
     jittered.diagonal().add_(1e-12 * covariance.diagonal().mean())
     root: Tensor = torch.linalg.cholesky(jittered)
     return root
-
-
-def variance_of(samples: Samples, mean: Tensor) -> VarianceEstimate:
-    """Pixel variances of Gaussian samples about their known mean, which costs no degree of freedom."""
-    n = len(samples.images)
-    variance = (samples.images - mean).double().square().mean(dim=0)
-    worst = float(samples.relative_residual.max())
-    return VarianceEstimate(variance, variance * math.sqrt(2 / n), n, worst, samples.converged)
 
 
 def region_weights(mask: Tensor, shape: torch.Size) -> Tensor:

@@ -24,9 +24,11 @@ class PosteriorSettings:
             of the rays, and samples say what is expected of rays that judge.
         n_samples: drawn for the deviation where it is not exact.
         judging_samples: drawn for what is expected of the rays that choose, and again of those that judge, where their
-            covariance is not held.
+            covariance is not held; at least 6, as four or fewer say too little of a variance to have a finite error.
         kept_samples: drawn to be kept.
         batch: vectors taken through the network at a time; it bounds the memory.
+        block: samples whose equations are solved together: the more they are the fewer passes each takes, and the more
+            memory, some hundred bytes a pixel and weight for each.
         tolerance: relative residual of a sample's equations at which it is good enough. It bounds the sample's error in
             units of the deviation, root mean square over as many directions as there are rays; in a single one it may
             be the root of their number times that. The passes' rounding alone may come to a hundredth.
@@ -44,11 +46,12 @@ class PosteriorSettings:
 
     method: Literal["auto", "dense", "cholesky", "cg", "sgd", "sdd"] = "auto"
     dense_pixels: int = 2500
-    cholesky_rays: int = 20_000
+    cholesky_rays: int = 10_000
     n_samples: int = 128
     judging_samples: int = 32
     kept_samples: int = 16
     batch: int = 4
+    block: int = 32
     tolerance: float = 0.02
     max_iterations: int = 1000
     preconditioner_rank: int = 256
@@ -59,9 +62,10 @@ class PosteriorSettings:
             "dense_pixels": 1,
             "cholesky_rays": 1,
             "n_samples": 2,
-            "judging_samples": 2,
+            "judging_samples": 6,
             "kept_samples": 2,
             "batch": 1,
+            "block": 1,
             "max_iterations": 1,
             "preconditioner_rank": 0,
         }

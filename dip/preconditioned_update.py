@@ -39,7 +39,7 @@ class PreconditionedUpdate(ABC):
         iterations: int,
         rank: int,
         generator: torch.Generator,
-        batch: int = 16,
+        batch: int = 32,
     ) -> None:
         if iterations < 1 or not tolerance > 0:
             raise ValueError(f"expected iterations >= 1 and tolerance > 0, got {iterations} and {tolerance}")
@@ -47,7 +47,12 @@ class PreconditionedUpdate(ABC):
         self._iterations, self._rank, self._batch = iterations, rank, batch
         self._generator = generator.clone_state()
         self._preconditioner = RayPreconditioner(
-            GramMap(rays), rank, generator=self._generator, rounding=torch.finfo(rays.dtype).eps, batch=batch
+            GramMap(rays),
+            rank,
+            generator=self._generator,
+            rounding=torch.finfo(rays.dtype).eps,
+            batch=batch,
+            device=rays.device,
         )
 
     @abstractmethod

@@ -22,20 +22,30 @@ class RayPreconditioner:
         generator: draws the test vectors.
         rounding: relative, of a product with ΦΦᵀ.
         batch: vectors handed to it at a time.
+        device: where it works; the generator's if left out.
 
     Raises:
         ValueError: a negative rank.
     """
 
     def __init__(
-        self, gram: LinearMap, rank: int, *, generator: torch.Generator, rounding: float, batch: int = 16
+        self,
+        gram: LinearMap,
+        rank: int,
+        *,
+        generator: torch.Generator,
+        rounding: float,
+        batch: int = 16,
+        device: torch.device | None = None,
     ) -> None:
         if rank < 0:
             raise ValueError(f"expected a preconditioner of rank >= 0, got {rank}")
         rank = min(rank, math.prod(gram.in_shape))
         self._approximation: NystromApproximation | None = None
         if rank > 0:
-            self._approximation = nystrom_approximation(gram, rank, generator=generator, rounding=rounding, batch=batch)
+            self._approximation = nystrom_approximation(
+                gram, rank, generator=generator, rounding=rounding, batch=batch, device=device
+            )
 
     def power(self, rays: Tensor, exponent: float) -> Tensor:
         """P^exponent of rays, (*batch, *rays) -> the same."""

@@ -37,7 +37,9 @@ class SampleThenOptimiseUpdate(PreconditionedUpdate):
     @cached_property
     def _curvature(self) -> float:
         # From below, and the less so the finer: momentum is stable up to a third above 1 / curvature.
-        return largest_eigenvalue(self._product, generator=self._generator.clone_state(), tolerance=1e-3)
+        return largest_eigenvalue(
+            self._product, generator=self._generator.clone_state(), tolerance=1e-3, device=self.rays.device
+        )
 
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays) float64; all draws take the same iterations."""

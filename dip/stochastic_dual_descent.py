@@ -68,7 +68,11 @@ class StochasticDualDescentUpdate:
         signal.diagonal().sub_(1.0)
         # Rows of rays that were observed later come from passes, whatever the matrix is kept in.
         self._preconditioner = RayPreconditioner(
-            MatrixMap(signal), rank, generator=self._generator, rounding=torch.finfo(rays.dtype).eps
+            MatrixMap(signal),
+            rank,
+            generator=self._generator,
+            rounding=torch.finfo(rays.dtype).eps,
+            device=signal.device,
         )
         half = self._preconditioner.power(covariance, -0.5).mT
         self._matrix = self._preconditioner.power(half, -0.5)
@@ -107,7 +111,8 @@ class StochasticDualDescentUpdate:
         point, velocity, average = torch.zeros_like(data), torch.zeros_like(data), torch.zeros_like(data)
         for step in range(1, self._sweeps * steps_a_sweep + 1):
             block = self._draw_block(generator)
-            gradient = (point + _MOMENTUM * velocity) @ self._matrix[:, block] - data[:, block]
+            rows = self._matrix[block]  # it is symmetric, and its columns lie apart in memory
+            gradient = (point + _MOMENTUM * velocity) @ rows.mT - data[:, block]
             velocity *= _MOMENTUM
             velocity[:, block] -= shortened / self._curvature * gradient
             point += velocity

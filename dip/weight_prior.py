@@ -62,7 +62,9 @@ def check_prior_kind(kind: PriorKind, network: nn.Module) -> None:
         )
 
 
-def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Tensor) -> dict[str, WeightGroup]:
+def weight_groups(
+    jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Tensor | None = None
+) -> dict[str, WeightGroup]:
     """The groups of a prior by name.
 
     "isotropic": all weights alike. "layer": each layer its own variance. "block": one for every stage of a U-Net at
@@ -75,14 +77,16 @@ def weight_groups(jacobian: NetworkJacobian, kind: PriorKind, *, sensitivity: Te
     Args:
         jacobian: J.
         kind: of the prior.
-        sensitivity: mean square of each column of A J, (P,); read by "g-prior" alone.
+        sensitivity: mean square of each column of A J, (P,); needed by "g-prior" alone.
 
     Raises:
-        ValueError: see `check_prior_kind`.
+        ValueError: see `check_prior_kind`; and "g-prior" without a sensitivity.
     """
     check_prior_kind(kind, jacobian.network)
     device = jacobian.weights().device
     if kind == "g-prior":
+        if sensitivity is None:
+            raise ValueError("prior kind 'g-prior' needs the sensitivity of every weight, got none")
         every = torch.arange(jacobian.in_shape[0], device=device)
         return {"g": WeightGroup(every, _inverse_root(sensitivity))}
     layers: dict[str, list[str]] = {}

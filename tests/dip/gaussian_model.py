@@ -62,10 +62,10 @@ class Model(NamedTuple):
     def dense(self) -> DensePosterior:
         return DensePosterior(self.transform(), self.factor, noise=self.errors(), mean=self.mean)
 
-    def sampled(self, method: Method = "cholesky", *, batch: int = 5_000) -> SampledPosterior:
+    def sampled(self, method: Method = "cholesky", *, block: int = 5_000) -> SampledPosterior:
         # A thousandth of a deviation is a tenth of what so many samples show.
         update = pathwise(method, self.rays(), self.data_covariance, tolerance=1e-3)
-        return SampledPosterior(update, mean=self.mean, n_samples=N_SAMPLES, batch=batch)
+        return SampledPosterior(update, mean=self.mean, n_samples=N_SAMPLES, block=block)
 
 
 def pathwise(

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import norm
 
 from dip import calibrate
@@ -74,6 +76,26 @@ def test_standard_errors_are_of_views_as_their_rays_err_together() -> None:
     known = float(torch.tensor(errors).square().mean().sqrt())
     assert 0.8 < known / scatter < 1.25
     assert scatter > 3 * math.sqrt(2 / 240)  # what independent rays would have
+
+
+@given(
+    n_views=st.integers(2, 6),
+    n_detectors=st.integers(1, 40),
+    outside=st.integers(0, 40),
+    scale=st.floats(0.1, 3.0),
+    seed=st.integers(0, 1000),
+)
+def test_views_that_agree_by_chance_know_no_more_than_independent_rays(
+    n_views: int, n_detectors: int, outside: int, scale: float, seed: int
+) -> None:
+    view = torch.where(torch.arange(n_detectors) < outside, 3.0, scale * randn(n_detectors, seed=seed).clamp(-0.6, 0.6))
+    views = torch.arange(n_views).repeat_interleave(n_detectors)
+    found = calibrate(view.repeat(n_views).double(), torch.ones(len(views)).double(), views=views)
+    assert between_views(found.z.square(), views) == pytest.approx(0, abs=1e-6)  # the views are the same
+    assert found.chi_square_error == pytest.approx(math.sqrt(2 / len(views)))
+    share = found.coverage_95
+    assert found.coverage_error > 0
+    assert found.coverage_error >= math.sqrt(share * (1 - share) / len(views))
 
 
 def test_standard_error_of_equal_views_is_the_usual_one() -> None:

@@ -14,6 +14,7 @@ from dip import (
     Holdout,
     Learned,
     LinearModel,
+    PosteriorSettings,
     TotalVariationPrior,
     UNet,
     UNetSettings,
@@ -52,6 +53,7 @@ def run(
         HOLDOUT,
         floors=FLOORS,
         settings=settings,
+        solving=PosteriorSettings(),
         generator=generator(5),
     )
 
@@ -67,6 +69,7 @@ def learn_from(kind: Any, settings: EvidenceSettings, *, seed: int, on_step: Any
         HOLDOUT,
         floors=FLOORS,
         settings=settings,
+        solving=PosteriorSettings(),
         generator=generator(5),
         on_step=on_step,
     )
@@ -119,6 +122,41 @@ def test_em_finds_the_evidence_that_the_optimiser_finds(kind: Any, seed: int) ->
     assert [step[:2] for step in told] == [(n + 1, 100) for n in range(em.evaluations)]
     assert gains[-1] <= 1e-2 < gains[0]
     assert em.variances["pixels"] >= FLOORS["pixels"]
+
+
+@pytest.mark.parametrize("kind", ["block", "filter-gp"])
+@pytest.mark.parametrize("rank", [0, 6])
+def test_em_of_a_model_of_few_rays_learns_from_all_that_are_fitted(kind: Any, rank: int) -> None:
+    whole, rays = linear(kind), torch.nonzero(~HOLDOUT.judges.reshape(-1))[:, 0]
+    some = torch.arange(0, 24, 3)
+    few = dataclasses.replace(whole, rays=some, covariance=whole.covariance.select(some), response=whole.response[some])
+    root = torch.linalg.cholesky(whole.covariance.matrix(variances(whole)))
+    drive = root @ randn(24, seed=6)
+    data = (drive - whole.response).reshape(3, 8)
+    evidence = functools.partial(log_evidence, whole.covariance.select(rays), data=drive[rays])
+
+    def learned(linear_model: LinearModel, method: Any) -> Learned:
+        return learn(
+            linear_model,
+            found(),
+            data,
+            HOLDOUT,
+            floors=FLOORS,
+            settings=EvidenceSettings(method=method, max_evaluations=100, n_draws=64),
+            solving=PosteriorSettings(preconditioner_rank=rank, block=20),
+            generator=generator(5),
+        )
+
+    best, by_algebra, by_products = learned(whole, "exact"), learned(whole, "em"), learned(few, "em")
+    assert by_products.converged
+    reached, dense = (float(evidence(variances=one.variances)[0]) for one in (by_products, by_algebra))
+    assert reached == pytest.approx(dense, abs=0.02)
+    assert abs(reached - best.objective) < 0.01 * abs(best.objective)
+    of_few = float(evidence(variances=learned(few, "exact").variances)[0])
+    assert best.objective - of_few > 10 * (best.objective - reached)  # it is the other rays that teach
+    own = few.covariance.select(torch.nonzero(~HOLDOUT.judges.reshape(-1)[some])[:, 0])
+    kept = ~HOLDOUT.judges.reshape(-1)[some]
+    assert by_products.objective == pytest.approx(float(log_evidence(own, by_products.variances, drive[some][kept])[0]))
 
 
 IMAGE = randn(5, 7, seed=13)

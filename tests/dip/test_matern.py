@@ -64,7 +64,7 @@ def test_its_posterior_is_gaussian_process_regression(method: Method) -> None:
     mean = update(torch.zeros(1, *rays.in_shape, dtype=torch.float64), data).images[0]
     torch.testing.assert_close(mean.reshape(-1), expected, rtol=0, atol=1e-3)
     exact = conditioned(pixels, matrix, noise)
-    posterior = SampledPosterior(update, mean=mean, n_samples=500, batch=500)
+    posterior = SampledPosterior(update, mean=mean, n_samples=500, block=500)
     estimate = posterior.variance(generator=generator())
     assert estimate.converged
     ratio = estimate.variance.reshape(-1) / exact.diagonal()

@@ -94,7 +94,7 @@ def test_stopping_early_shows(method: Method) -> None:
         update = pathwise(method, rays, small.data_covariance, tolerance=1e-3, iterations=1)
     found = update(latent, noise)
     assert float(found.relative_residual.min()) > 1e-3
-    posterior = SampledPosterior(update, mean=small.mean, n_samples=4)
+    posterior = SampledPosterior(update, mean=small.mean, n_samples=4, block=1)
     assert not posterior.sample(4, generator=generator()).converged
     assert not posterior.variance(generator=generator()).converged
 
@@ -185,7 +185,7 @@ def test_every_method_draws_a_networks_images(method: Method) -> None:
     update = pathwise(
         method, rays, phi @ dense_covariance(rays) @ phi.mT + NETWORK_NOISE * torch.eye(36), tolerance=0.01
     )
-    estimate = SampledPosterior(update, mean=mean, n_samples=n, batch=100).variance(generator=generator(6))
+    estimate = SampledPosterior(update, mean=mean, n_samples=n, block=100).variance(generator=generator(6))
     assert estimate.converged
     assert float(((estimate.variance / exact.variance - 1) / math.sqrt(2 / n)).abs().max()) < 5
 

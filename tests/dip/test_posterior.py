@@ -115,7 +115,7 @@ def test_samples_have_the_closed_form_covariance_about_the_mean(seed: int) -> No
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_sampled_covariance_is_exact(seed: int) -> None:
-    torch.testing.assert_close(model(seed).sampled(batch=4).covariance(), model(seed).exact)
+    torch.testing.assert_close(model(seed).sampled(block=4).covariance(), model(seed).exact)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e5, 1e10])
@@ -202,7 +202,7 @@ def test_relative_residual_shows_a_data_covariance_that_is_not_what_the_maps_mak
 
 
 def test_same_generator_same_samples_and_any_number_of_them() -> None:
-    sampled = [model().sampled(method, batch=3) for method in METHODS]
+    sampled = [model().sampled(method, block=3) for method in METHODS]
     every: list[Posterior] = [model().dense(), *sampled]
     for posterior in every:
         first, again = (posterior.sample(7, generator=generator(1)) for _ in range(2))

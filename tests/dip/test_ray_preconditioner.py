@@ -26,7 +26,7 @@ def test_a_preconditioner_saves_passes(kind: Any) -> None:
         kind(rays, tolerance=1e-4, iterations=2000, rank=rank, generator=generator())(latent, noise)
         for rank in (0, 20, 40, 10_000)
     ]
-    assert 2 * found[1].passes < found[0].passes
+    assert 1.5 * found[1].passes < found[0].passes
     assert found[2].passes == found[3].passes <= 9 + 2
     assert all(float(update.relative_residual.max()) <= 1e-4 for update in found[1:])
 

@@ -10,6 +10,7 @@ from dip import (
     EvidenceSettings,
     Fit,
     NetworkJacobian,
+    PosteriorSettings,
     TangentKernelModel,
     UNet,
     UNetSettings,
@@ -128,7 +129,16 @@ def learned_from(residual: Tensor, method: str = "held-out") -> dict[str, float]
     kept = torch.where(HOLDOUT.chooses, residual, 0.0)
     data = randn(3, 7)
     floors = {"pixels": 1e-9}
-    return learn(model(), fit(kept), data, HOLDOUT, floors=floors, settings=settings, generator=generator()).variances
+    return learn(
+        model(),
+        fit(kept),
+        data,
+        HOLDOUT,
+        floors=floors,
+        settings=settings,
+        solving=PosteriorSettings(),
+        generator=generator(),
+    ).variances
 
 
 def test_where_rays_say_nothing_the_hyperprior_decides() -> None:
