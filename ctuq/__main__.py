@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import torch  # noqa: PLC0415  takes seconds, during which Ctrl-C should be well-behaved
 
         from ctuq.commands import app  # noqa: PLC0415  likewise
+        from ctuq.memory_reuse import keep_freed_memory  # noqa: PLC0415  likewise
 
+        keep_freed_memory()
         # A saturated sigmoid's gradients underflow, and processors take many times longer over such numbers.
         torch.set_flush_denormal(True)
         try:

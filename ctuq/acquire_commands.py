@@ -11,10 +11,11 @@ import typer
 from ctuq import acquisition
 from ctuq.acquisition_page import write_acquisition_page
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionState
+from ctuq.amount import amount
+from ctuq.computing_device import resolve_device
 from ctuq.config import load_config
 from ctuq.criteria import score_unit
 from ctuq.errors import InputError
-from ctuq.jobs import resolve_device
 from ctuq.options import (
     Candidates,
     ConfigFile,
@@ -79,7 +80,7 @@ def start(  # noqa: PLR0913  one argument an option
         events.written.append(write_acquisition_page(AcquisitionFolder(state)))
         n_pilots, n_candidates = len(begun.planner.measured), len(begun.planner.candidate_ids)
         lines = [
-            f"{state}: {n_pilots} views measured, {n_candidates} to choose from",
+            f"{state}: {amount(n_pilots, 'view')} measured, {n_candidates:,} to choose from",
             f"next: ctuq acquire next {shlex.quote(str(state))}",
             f"page, kept up to date: {state / 'acquisition.html'}",
         ]
@@ -170,12 +171,14 @@ def status(state: StateFolder, json: Json = False, debug: Debug = False) -> None
 
 def _status_record(state: AcquisitionState, event: str) -> dict[str, object]:
     planner = state.planner
+    retried = [one for one in planner.suggestions if one.failures and one not in planner.failed]
     return {
         "event": event,
         "measured_deg": [shown_degrees(view.angle_rad) for view in planner.measured],
         "unplanned_deg": [shown_degrees(view.angle_rad) for view in planner.measured if view.origin == "unplanned"],
         "open_deg": [shown_degrees(suggestion.angle_rad) for suggestion in planner.open],
-        "failed_deg": [shown_degrees(s.angle_rad) for s in planner.suggestions if s.failures],
+        "failed_deg": [shown_degrees(suggestion.angle_rad) for suggestion in planner.failed],
+        "retried_deg": [shown_degrees(suggestion.angle_rad) for suggestion in retried],
         "curve": [vars(point) for point in state.curve],
         "stopped": state.stopped,
     }
@@ -185,10 +188,10 @@ def _status_lines(state: AcquisitionState) -> list[str]:
     record = _status_record(state, "status")
     lines = [
         f"{name:<10} {len(angles):>3}  {' '.join(f'{angle:g}°' for angle in angles)}".rstrip()
-        for name in ("measured", "unplanned", "open", "failed")
+        for name in ("measured", "unplanned", "open", "failed", "retried")
         if isinstance(angles := record[f"{name}_deg"], list) and (angles or name in ("measured", "open"))
     ]
     for point in state.curve:
         promised = "" if point.promised is None else f" ({point.promised:.4g} was promised)"
-        lines.append(f"deviation  {point.region_std:.4g} 1/mm with {point.n_views} views{promised}")
+        lines.append(f"deviation  {point.region_std:.4g} 1/mm with {amount(point.n_views, 'view')}{promised}")
     return [*lines, f"stop       {state.stopped}"] if state.stopped else lines

@@ -82,13 +82,13 @@ def start(
             "leave it out"
         )
     scan = pilot
+    considered = candidates_of(scan.planar.with_grid(ImageGrid(shape=(1, 1), pixel_mm=1e-9)), candidates)
     # The axis is settled now, for all views to come; the rest is done to all of them whenever there are more.
-    instrument = preprocess(scan, config.preprocessing).planar
+    axis = preprocess(scan, config.preprocessing).planar.cor_index
     settled = dataclasses.replace(config.preprocessing, centre="file")
-    considered = candidates_of(instrument.with_grid(ImageGrid(shape=(1, 1), pixel_mm=1e-9)), candidates)
     settings = AcquisitionSettings(
         name=scan.name,
-        instrument=considered.geometry,
+        instrument=dataclasses.replace(considered.geometry, cor_index=axis),
         stated_cor_index=scan.geometry.cor_index,
         criterion=criterion,
         roi=roi,

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, AcquisitionState
+from ctuq.amount import amount
 from ctuq.criteria import CRITERIA, score_unit, unit_in_words
 from ctuq.library_versions import library_versions
 from ctuq.page import chart_page
 from ctuq.rays import shown_degrees
 from ctuq.whole_file import write_text_whole
+from design import Suggestion
+from design.planner_state import MeasuredView
 
 _ORIGINS = {"pilot": "measured before", "suggested": "measured as suggested", "unplanned": "measured, not suggested"}
 
@@ -79,15 +82,25 @@ def render_acquisition(folder: Path, settings: AcquisitionSettings, state: Acqui
 
 
 def views_of(state: AcquisitionState) -> list[View]:
-    """What is open first, in the order to measure; then what was measured, by angle; then what failed."""
+    """What is open first, in the order to measure; then what was measured, by angle; then what failed since.
+
+    A view that failed and was tried again is listed once, its failures as history.
+    """
     planner = state.planner
     scores = {suggestion.id: suggestion.score for suggestion in planner.suggestions}
-    measured = {view.id for view in planner.measured}
-    failed = [s for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
+
+    def view(one: Suggestion | MeasuredView, standing: str) -> View:
+        failures = planner.failures.get(one.id, 0)
+        history = f" (failed {amount(failures, 'time')} before)" if failures else ""
+        return View(shown_degrees(one.angle_rad), standing + history, scores.get(one.id))
+
     return [
-        *(View(shown_degrees(one.angle_rad), "to measure now", one.score) for one in planner.open),
-        *(View(shown_degrees(one.angle_rad), _ORIGINS[one.origin], scores.get(one.id)) for one in planner.measured),
-        *(View(shown_degrees(one.angle_rad), f"failed ({one.failures} times)", one.score) for one in failed),
+        *(view(one, "to measure now") for one in planner.open),
+        *(view(one, _ORIGINS[one.origin]) for one in planner.measured),
+        *(
+            View(shown_degrees(one.angle_rad), f"failed ({amount(one.failures, 'time')})", one.score)
+            for one in planner.failed
+        ),
     ]
 
 
@@ -95,12 +108,10 @@ def acquisition_numbers(settings: AcquisitionSettings, state: AcquisitionState) 
     """What the page draws: degrees, and deviations in 1/mm by number of views."""
     planner = state.planner
     unit = unit_in_words(score_unit(settings.criterion, settings.config.design))
-    measured = {view.id for view in planner.measured}
-    failed = [s.angle_rad for s in planner.suggestions if s.failures and not s.open and s.id not in measured]
     return {
         "unit": unit,
         "measured": [shown_degrees(view.angle_rad) for view in planner.measured],
-        "failed": [shown_degrees(angle) for angle in failed],
+        "failed": [shown_degrees(suggestion.angle_rad) for suggestion in planner.failed],
         "chosen": {
             "degrees": [shown_degrees(suggestion.angle_rad) for suggestion in planner.open],
             "score": [suggestion.score for suggestion in planner.open],

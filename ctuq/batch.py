@@ -71,6 +71,7 @@ class Closing:
         calibrated: how many of the finished ones have error bars to be believed.
         made: slices that this run settled.
         failures: what failed of all that was wanted, now or earlier: label and reason.
+        lasting: how many of them would fail again, as the scan or the settings are at fault.
         problems: with volumes or the page, which no slice has.
         seconds: this run took.
         interrupted: whether it was.
@@ -81,6 +82,7 @@ class Closing:
     calibrated: int
     made: int
     failures: tuple[tuple[str, str], ...]
+    lasting: int
     problems: tuple[str, ...]
     seconds: float
     interrupted: bool
@@ -124,6 +126,7 @@ def run_batch(
             manifest.believed(),
             folder.made,
             _failures(manifest),
+            manifest.lasting(wanted=True),
             tuple(f"{path}: {problem}" for path, problem in folder.problems.items()),
             time.monotonic() - began,
             interrupted,

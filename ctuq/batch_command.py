@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ctuq.amount import amount
 from ctuq.batch import BatchRequest, Closing, Rehearsal, rehearse, run_batch
 from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
@@ -148,7 +149,8 @@ def _parse_slurm(options: Sequence[str] | None, dask: str | None) -> dict[str, s
 def _say_rehearsed(found: Rehearsal, events: Events) -> None:
     lines = [f"  {job[0].label}{f' to {job[-1].row}' if len(job) > 1 else ''}: {job[0].source}" for job in found.jobs]
     lines += [f"  failed      {label}: {reason}" for label, reason in found.failures]
-    lines += [f"would do {sum(map(len, found.jobs))} slices in {len(found.jobs)} jobs; nothing was written"]
+    n_slices = sum(map(len, found.jobs))
+    lines += [f"would do {amount(n_slices, 'slice')} in {amount(len(found.jobs), 'job')}; nothing was written"]
     record = {
         "event": "dry-run",
         "jobs": [[one.result for one in job] for job in found.jobs],
@@ -160,7 +162,7 @@ def _say_rehearsed(found: Rehearsal, events: Events) -> None:
 def closing_lines(closing: Closing, out: Path) -> list[str]:
     """How a batch ended, in words."""
     counts = closing.counts
-    lines = [f"{out}: {counts['done']} done, {counts['failed']} failed, of {sum(counts.values())} slices"]
+    lines = [f"{out}: {counts['done']:,} done, {counts['failed']:,} failed, of {amount(sum(counts.values()), 'slice')}"]
     if counts["done"]:
         lines.append(f"  error bars  calibrated in {closing.calibrated} of {counts['done']}")
     lines += [f"  failed      {label}: {reason}" for label, reason in closing.failures[:_SHOWN]]
@@ -168,11 +170,16 @@ def closing_lines(closing: Closing, out: Path) -> list[str]:
         lines.append(f"  failed      and {len(closing.failures) - _SHOWN} more, see {closing.page}")
     lines += [f"  problem     {problem}" for problem in closing.problems]
     if counts["running"]:
-        lines.append(f"  elsewhere   {counts['running']} are worked on by another run")
+        lines.append(f"  elsewhere   {counts['running']} worked on by another run")
     if counts["pending"]:
         lines.append(f"  left        {counts['pending']}: the same command goes on")
-    if closing.failures:
-        lines.append("  try again   with --retry-failed")
+    if closing.lasting:
+        lines.append(
+            f"  mend        {closing.lasting} of the failed would fail again as they are: mend their files, and the "
+            "same command does them; other settings go into another --out"
+        )
+    if len(closing.failures) > closing.lasting:
+        lines.append(f"  try again   {'the others ' if closing.lasting else ''}with --retry-failed")
     made = f"{closing.made} in {closing.seconds:.0f} s" if closing.made else "nothing was left to do"
     lines += [f"  this run    {'interrupted; ' if closing.interrupted else ''}{made}", f"  summary     {closing.page}"]
     return lines
@@ -187,6 +194,7 @@ def closing_record(closing: Closing) -> dict[str, object]:
         "calibrated": closing.calibrated,
         "made": closing.made,
         "failures": failures,
+        "lasting": closing.lasting,
         "problems": list(closing.problems),
         "seconds": closing.seconds,
         "interrupted": closing.interrupted,

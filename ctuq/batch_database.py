@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ctuq.errors import CtuqError, InputError
 
-_VERSION = 2
+_VERSION = 3
 _PATIENCE_S = 120  # for other runs' transactions
 _SCHEMA = """
 CREATE TABLE files (path TEXT PRIMARY KEY, choice TEXT, sha256 TEXT, problem TEXT) STRICT;
@@ -26,6 +26,7 @@ CREATE TABLE slices (
     scan TEXT, row INTEGER, source TEXT, entry TEXT, n_rows INTEGER, pitch_mm REAL, key TEXT, shown INTEGER,
     state TEXT CHECK (state IN ('pending', 'running', 'done', 'failed')),
     owner TEXT, host TEXT, attempts INTEGER NOT NULL DEFAULT 0, started REAL, ended REAL, seconds REAL, reason TEXT,
+    lasting INTEGER NOT NULL DEFAULT 0,
     median_std REAL, chi_square REAL, coverage_95 REAL, calibrated INTEGER, thumbnail BLOB,
     PRIMARY KEY (scan, row)) STRICT;
 CREATE INDEX slices_by_state ON slices (state);

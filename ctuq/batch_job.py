@@ -95,6 +95,7 @@ class SliceResult:
     Args:
         row: of the slice.
         reason: why it failed; empty: it did not.
+        lasting: whether it would fail again, as the scan or the settings are at fault.
         seconds: it took.
         host: machine.
         median_std: of the deviation map, 1/mm.
@@ -106,6 +107,7 @@ class SliceResult:
 
     row: int
     reason: str = ""
+    lasting: bool = False
     seconds: float = 0.0
     host: str = ""
     median_std: float | None = None

@@ -77,13 +77,16 @@ class Manifest:
         ).fetchone()
         return found
 
-    def put(self, one: Slice, state: str, reason: str = "") -> None:
+    def put(self, one: Slice, state: str, reason: str = "", *, lasting: bool = False) -> None:
         """Make a slice new in this state, inside `exclusive`. How often it was begun is remembered."""
-        fresh = f"INSERT INTO slices ({_SLICE}, state, reason, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        fresh = (
+            f"INSERT INTO slices ({_SLICE}, state, reason, lasting, attempts) "  # noqa: S608
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        )
         attempts = self._db.execute(
             "DELETE FROM slices WHERE scan = ? AND row = ? RETURNING attempts", [one.scan, one.row]
         ).fetchone()
-        self._db.execute(fresh, [*_columns(one), state, reason, attempts[0] if attempts else 0])
+        self._db.execute(fresh, [*_columns(one), state, reason, lasting, attempts[0] if attempts else 0])
 
     def want(self, blocks: Iterable[Sequence[Slice]]) -> None:
         """What this run claims from, in this order; each block is claimed together."""
@@ -129,9 +132,9 @@ class Manifest:
                 values = asdict(result) | {"owner": owner, "scan": scan, "ended": time.time()}
                 values["state"] = "failed" if result.reason else "done"
                 self._db.execute(
-                    "UPDATE slices SET state = :state, reason = :reason, seconds = :seconds, host = :host, "
-                    "ended = :ended, median_std = :median_std, chi_square = :chi_square, coverage_95 = :coverage_95, "
-                    "calibrated = :calibrated, thumbnail = :thumbnail "
+                    "UPDATE slices SET state = :state, reason = :reason, lasting = :lasting, seconds = :seconds, "
+                    "host = :host, ended = :ended, median_std = :median_std, chi_square = :chi_square, "
+                    "coverage_95 = :coverage_95, calibrated = :calibrated, thumbnail = :thumbnail "
                     "WHERE scan = :scan AND row = :row AND state = 'running' AND owner = :owner",
                     values,
                 )
@@ -156,6 +159,12 @@ class Manifest:
     def believed(self) -> int:
         """How many finished slices that this run wants have error bars to be believed."""
         query = "SELECT count(*) FROM wanted JOIN slices USING (scan, row) WHERE state = 'done' AND calibrated"
+        return int(self._db.execute(query).fetchone()[0])
+
+    def lasting(self, *, wanted: bool = False) -> int:
+        """How many failed slices would fail again; of the whole folder, or of those that this run wants."""
+        source = "wanted JOIN slices USING (scan, row)" if wanted else "slices"
+        query = f"SELECT count(*) FROM {source} WHERE state = 'failed' AND lasting"  # noqa: S608
         return int(self._db.execute(query).fetchone()[0])
 
     def wanted(self, state: str) -> list[tuple[Slice, str]]:

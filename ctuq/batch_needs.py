@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.filesize import decimal
 
+from ctuq.amount import amount
 from ctuq.archive import Entry
+from ctuq.available_memory import available_memory
 from ctuq.batch_planning import Wishes
 from ctuq.errors import InputError
-from ctuq.preparation import available_memory, estimate
+from ctuq.preparation import estimate
 from ctuq.scan import Scan
 from operators import ImageGrid, ParallelBeam
 
@@ -49,7 +52,7 @@ class Needs:
         needed, free = n_slices * self.disk_bytes, shutil.disk_usage(out).free
         if needed > free:
             raise InputError(
-                f"expected up to {needed / 1e9:.3g} GB for {n_slices} results in {out}, but {free / 1e9:.3g} GB are "
+                f"expected up to {decimal(needed)} for {amount(n_slices, 'result')} in {out}, but {decimal(free)} are "
                 "free: make room, choose another --out, keep fewer samples (posterior.kept_samples), or do a part with "
                 "--limit"
             )
@@ -59,7 +62,7 @@ class Needs:
         needed, free = (n_workers + 1) * self.disk_bytes, shutil.disk_usage(out).free
         if needed <= free:
             return ""
-        return f"the disk of {out} is all but full ({free / 1e6:.0f} MB): make room, then the same command goes on"
+        return f"the disk of {out} is all but full ({decimal(free)}): make room, then the same command goes on"
 
 
 def n_processors() -> int:

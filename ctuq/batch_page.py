@@ -79,6 +79,7 @@ def write_batch_page(manifest: Manifest) -> Path:
                     "title": manifest.folder.resolve().name,
                     "when": datetime.now(UTC),
                     "counts": manifest.counts(),
+                    "lasting": manifest.lasting(),
                     "rule": f"{RULE} {EDGE}",
                     "lines": scan_lines(manifest),
                 },

@@ -209,7 +209,8 @@ def _failed(
     """What no scan can be read from has one slice, which failed."""
     key = slice_key(wishes.settings, sha256=sha256, entry=entry, row=-1)
     one = Slice(scan=name, row=0, source=path, entry=entry, n_rows=1, pitch_mm=0.0, key=key)
-    manifest.put(one, "failed", reason)
+    # A file that could not be read to its end may be read another time; what was read stays as it is.
+    manifest.put(one, "failed", reason, lasting=bool(sha256))
     return _cut((one,), 1, wishes)
 
 

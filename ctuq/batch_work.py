@@ -19,6 +19,7 @@ from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.figures import IMAGE_COLOURS, image_limits
 from ctuq.jobs import repeating_command
+from ctuq.memory_reuse import keep_freed_memory
 from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
@@ -30,6 +31,7 @@ _THUMBNAIL = 64  # pixels a side, at most
 def reconstruct_slices(job: Job) -> Iterator[SliceResult]:
     """Reconstruct the rows of a job; one that fails does not stop the others."""
     torch.set_flush_denormal(True)  # as on the command line
+    keep_freed_memory()  # likewise
     rows = {one.row: one for one in job.slices}
     first = job.slices[0]
     for row, scan in read_rows(first.source, list(rows), job.source_choice):
@@ -37,7 +39,7 @@ def reconstruct_slices(job: Job) -> Iterator[SliceResult]:
         try:
             result = _reconstruct_slice(scan, rows[row], job)
         except Exception as error:  # noqa: BLE001  whatever it is, it is this row's failure
-            result = SliceResult(row=row, reason=reason_of(error))
+            result = SliceResult(row=row, reason=reason_of(error), lasting=isinstance(error, InputError))
         yield replace(result, seconds=time.perf_counter() - began, host=socket.gethostname())
 
 

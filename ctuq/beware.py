@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ctuq.amount import amount
 from dip import Learned, PosteriorMethod, PosteriorSettings
 
 # At 1 network and linearisation have nothing in common, which is where scans usually are: most of the weights that the
@@ -63,12 +64,12 @@ def beware(
     if judging_draws:
         notes.append(
             f"more rays than posterior.cholesky_rays={settings.cholesky_rays:,}, whose covariance is not held: test "
-            f"rays were judged one by one, by {judging_draws} draws; chi-square is the mean square of their z-scores, "
-            "which does not see whether rays err together as predicted"
+            f"rays were judged one by one, by {amount(judging_draws, 'draw')}; chi-square is the mean square of their "
+            "z-scores, which does not see whether rays err together as predicted"
         )
     if not learned.converged:
         notes.append(
-            f"the variances were still improving after {learned.evaluations} evaluations: try a larger "
+            f"the variances were still improving after {amount(learned.evaluations, 'evaluation')}: try a larger "
             "evidence.max_evaluations"
         )
     return tuple(notes)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.filesize import decimal
 
+from ctuq.amount import amount
 from ctuq.beam import Beam
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
@@ -52,7 +54,7 @@ class Findings:
         found += [f"  {'note':<{width}}  {note}" for note in self.notes]
         if not self.problems:
             return [*found, "no problems"]
-        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}:"
+        count = f"{amount(len(self.problems), 'problem')}:"
         return [*found, count, *(f"  - {problem}" for problem in self.problems)]
 
 
@@ -99,7 +101,7 @@ def check_scan(
             f"{prepared.grid.pixel_mm:.4g} mm"
         )
         facts["rays"] = f"{_rays(prepared, geometry, settings)}, against {cost.n_weights:,} weights"
-        facts["memory"] = f"about {cost.memory_bytes / 1e9:.1f} GB"
+        facts["memory"] = f"about {decimal(cost.memory_bytes)}"
         a_row = " a row" if header.shape[1] > 1 and not header.is_volume else ""
         facts["time"] = f"about {duration(cost.seconds)}{a_row}, on two cores"
         problems += cost.problems
@@ -123,7 +125,7 @@ def _rows(header: ScanHeader, settings: Config, problems: list[str]) -> dict[str
 
 def _rays(prepared: ScanGeometry, stored: ScanGeometry, settings: Config) -> str:
     """What is left of the scan's views and detector pixels, in words."""
-    views, columns = f"{prepared.n_angles} views", f"{prepared.n_detectors} detector pixels"
+    views, columns = amount(prepared.n_angles, "view"), amount(prepared.n_detectors, "detector pixel")
     if prepared.n_angles < stored.n_angles:
         views = f"{prepared.n_angles} of {stored.n_angles} views (scan.angle_step={settings.scan.angle_step})"
     if prepared.n_detectors < stored.n_detectors:
@@ -132,7 +134,7 @@ def _rays(prepared: ScanGeometry, stored: ScanGeometry, settings: Config) -> str
         columns = f"{prepared.n_detectors} of {stored.n_detectors} detector pixels ({why})"
     n_rays = math.prod(prepared.sinogram_shape)
     if isinstance(prepared, ConeBeam):
-        return f"{n_rays:,} of the volume: {views} × {prepared.n_rows} detector rows × {columns}"
+        return f"{n_rays:,} of the volume: {views} × {amount(prepared.n_rows, 'detector row')} × {columns}"
     return f"{n_rays:,} of one row: {views} × {columns}"
 
 
@@ -147,7 +149,7 @@ def _facts(header: ScanHeader) -> dict[str, str]:
     }
     if header.shape:
         views, rows, detectors = header.shape
-        facts["data"] = f"{views} views × {rows} row{'s' if rows > 1 else ''} × {detectors} detector pixels"
+        facts["data"] = " × ".join([amount(views, "view"), amount(rows, "row"), amount(detectors, "detector pixel")])
         together = header.rows_together
         facts["data"] += f", {together} rows stored together" if together > 1 else ""
         facts["units"] = _units(header)

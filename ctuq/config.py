@@ -153,14 +153,43 @@ def load_config(source: str | Path | Mapping[str, object] | None = None, *, over
         InputError: no such file, not YAML, an unknown key (named, with the keys that exist), or a value out of range.
     """
     values = _values(source)
-    for override in overrides:
-        _apply_override(values, override)
-    try:
+    before = _problems(values)
+    told = dict(_apply_override(values, override) for override in overrides)
+    problems = _problems(values)
+    if not problems:
         return Config.model_validate(values)
+    place = f"{source}: " if isinstance(source, (str, Path)) else ""
+    # pydantic's own error says the same in its words.
+    raise InputError(
+        "\n".join((_overridden(problem, told, before) or place) + _explain(problem) for problem in problems)
+    )
+
+
+def _problems(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    try:
+        Config.model_validate(values)
     except ValidationError as error:
-        place = f"{source}: " if isinstance(source, (str, Path)) else ""
-        message = "\n".join(place + _explain(problem) for problem in error.errors())
-    raise InputError(message)  # pydantic's own error says the same in its words
+        return list(error.errors())
+    return []
+
+
+def _overridden(problem: Mapping[str, Any], told: Mapping[str, str], before: Sequence[Mapping[str, Any]]) -> str:
+    """The overrides that a problem comes from, "--set key=value: "; empty where it does not.
+
+    Args:
+        problem: as pydantic has it.
+        told: the overrides, by "section.key".
+        before: the problems without them.
+    """
+    place = [str(part) for part in problem["loc"]]
+    if len(place) > 1:
+        names = [".".join(place[:2])]
+    elif (problem["loc"], problem["msg"]) in [(other["loc"], other["msg"]) for other in before]:
+        names = []
+    else:  # of a section as a whole
+        names = [name for name in told if name.startswith(f"{place[0]}.")]
+    given = [f"--set {told[name]}" for name in names if name in told]
+    return f"{' '.join(given)}: " if given else ""
 
 
 def _values(source: str | Path | Mapping[str, object] | None) -> dict[str, Any]:
@@ -193,7 +222,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str) -> tuple[str, str]:
+    """Write it into the values, and say which key it is of."""
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
     if not equals or len(keys) != 2 or not all(keys):
@@ -206,6 +236,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not isinstance(section, dict):
         raise InputError(f"expected {keys[0]} to be a section with keys, got {section!r}; try --set {name}={text}")
     section[keys[1]] = value
+    return ".".join(keys), override.strip()
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from ctuq.config import Config
 from dip import PosteriorMethod, PosteriorSettings, UNet
 
 _FLOAT32, _FLOAT64 = 4, 8
-_STEPS: dict[PosteriorMethod, int] = {"cg": 50, "sgd": 60}  # of a sample, as scans took
+_STEPS: dict[PosteriorMethod, int] = {"cg": 15, "sgd": 60}  # of a sample, as scans took
+_SOLVING_STEPS = 50  # of conjugate gradients in a step of expectation maximisation, as a small volume took
 SECONDS_A_PASS = 1e-3
 """Of a pass through the network, however small; what its size costs comes on top."""
 _VOLUME_FACTOR = 8  # seconds of a GFLOP of volumes, whose passes memory limits, by those of images
@@ -71,6 +72,7 @@ class Cost:
             positions = self._pixels / 2 ** (len(shape) * _halvings(name))
             self._maps += positions * convolution.out_channels
             self._patches += positions * convolution.weight[0].numel()
+        self._row_parts = max(1, math.ceil(self._learned * self.n_weights * _FLOAT32 / (1e9 * config.evidence.rows_gb)))
         self._kernel = config.prior.kind == "tangent-kernel"
         self._grams = _KERNELS if self._kernel else 3 + _n_grams(config, network)
         self._method = config.posterior.method_for(self._pixels, n_rays)
@@ -87,12 +89,22 @@ class Cost:
 
     def _held_by_passes(self) -> float:
         linearised = self._config.fit.members if self._kernel else 1
-        return (linearised * self._patches + 6 * self._config.posterior.batch * self._maps) * _FLOAT32
+        passes = (linearised * self._patches + 6 * self._config.posterior.batch * self._maps) * _FLOAT32
+        if self._kernel or (self._method == "dense" and not self._judging):
+            return passes
+        # Draws of what the image is made of, weights and pixels, before and after, with what is made of them; where
+        # they are solved for, the solver's vectors of all rays, and the preconditioner.
+        settings = self._config.posterior
+        drawn = 6 * settings.block * (self.n_weights + self._pixels)
+        solving = self._method in ("cg", "sgd") or self._judging
+        rays = (12 * settings.block + 3 * settings.preconditioner_rank) * self._rays if solving else 0
+        return passes + (drawn + rays) * _FLOAT64
 
     def _held_by_weights(self) -> float:
         """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
         held = self._learned
-        rays = held * self.n_weights * _FLOAT32 + held**2 * _FLOAT64 * (self._grams + 3)
+        rows = held * self.n_weights * _FLOAT32 / self._row_parts
+        rays = rows + held**2 * _FLOAT64 * (self._grams + 3)
         images = 0
         if self._method == "dense":
             images = 2 * self._pixels * self.n_weights * _FLOAT32 + self._pixels**2 * _FLOAT64 * 6
@@ -119,18 +131,23 @@ class Cost:
     def _linear_passes(self) -> float:
         """Passes through the linearised network; a product with its Jacobian is two."""
         config = self._config
+        # What does not fit is computed part by part, and the g-prior's scale before all else.
+        again = self._row_parts > 1 and config.prior.kind == "g-prior"
+        rows = self._learned * self._row_parts * (2 if again else 1)
         if self._kernel:
             passes = 2 * self._pixels * config.fit.members
         elif self._method == "dense":
-            passes = 2 * (self._learned + self._pixels)
+            passes = 2 * (rows + self._pixels)
         else:
-            passes = 2 * (self._learned + _products(self._method, config.posterior))
+            passes = 2 * (rows + _products(self._method, config.posterior))
         if self._judging:
             passes += 2 * (2 * 2 * config.posterior.preconditioner_rank + self._judging * (3 + 2 * _STEPS["cg"]))
         if config.evidence.method == "tv-map":
             passes += 4 * self._pixels
         if config.evidence.method == "em":
-            passes += 2 * config.evidence.max_evaluations * (1 + config.evidence.n_draws)
+            # The preconditioner is made anew whenever the solves since have cost four times what it did.
+            solving = 2 * _SOLVING_STEPS * 1.25 if self._judging else 1
+            passes += int(2 * solving * config.evidence.max_evaluations * (1 + config.evidence.n_draws))
         return passes
 
     def _algebra(self) -> float:

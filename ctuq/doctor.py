@@ -12,10 +12,11 @@ from typing import Literal
 
 import astra
 import torch
+from rich.filesize import decimal
 
+from ctuq.available_memory import available_memory
 from ctuq.config import load_config
 from ctuq.cost import Cost, Speeds
-from ctuq.preparation import available_memory
 from ctuq.reach import MINUTES, reach
 from ctuq.stage_watch import OnStep
 from ctuq.trials import (
@@ -113,7 +114,7 @@ def _memory() -> Finding:
         total, available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), available_memory()
     except (AttributeError, OSError, ValueError):
         return Finding("memory", "absent", "this system does not say how much there is")
-    detail = f"{total / 2**30:.1f} GiB, {available / 2**30:.1f} GiB of it available"
+    detail = f"{decimal(total)}, {decimal(available)} of it available"
     return Finding("memory", "ok", detail, {"total_bytes": total, "available_bytes": available})
 
 
@@ -173,7 +174,7 @@ def _torch_cuda() -> Finding:
     free, total = torch.cuda.mem_get_info()
     device = torch.cuda.get_device_name(0)
     figures = {"total_bytes": total, "available_bytes": free}
-    return Finding(name, "ok", f"{device}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free", figures)
+    return Finding(name, "ok", f"{device}, {decimal(free)} of {decimal(total)} free", figures)
 
 
 def _speed(device: str, seconds: float) -> list[Finding]:

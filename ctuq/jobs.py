@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ctuq.computing_device import resolve_device
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
@@ -104,17 +105,6 @@ def demo_to_files(folder: Path, *, force: bool, events: Events) -> Reconstructio
 def demo_scan() -> Path:
     """The scan that ships with ctuq."""
     return Path(__file__).parent / "data" / "htc2022_ta.h5"
-
-
-def resolve_device(name: str) -> str:
-    """Turn auto into a device: the CPU, so far.
-
-    Raises:
-        InputError: cuda was asked for.
-    """
-    if name == "cuda":
-        raise InputError("expected --device cpu or auto, got cuda: the CUDA path is not finished; try --device cpu")
-    return "cpu"
 
 
 def repeating_command(

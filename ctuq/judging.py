@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,6 +15,7 @@ from dip import (
     Learned,
     LinearModel,
     RayModel,
+    Temperature,
     calibrate,
     linearisation_error,
     predict_by_samples,
@@ -33,7 +35,7 @@ class Judged:
         calibration: by the rays that judge.
         linearisation_error: at weights drawn from the posterior without those rays, or with them where it is exact;
             None for a model without weights.
-        worst_residual: of the samples behind it; 0 where there are none.
+        worst_residual: of the samples behind it, and behind the temperature; 0 where there are none.
         draws: how many samples that is; 0 where it is exact.
     """
 
@@ -43,20 +45,22 @@ class Judged:
     draws: int = 0
 
 
-def tempering(problem: Problem, found: Fit, model: RayModel, learned: Learned, config: Config) -> float:
+def tempering(problem: Problem, found: Fit, model: RayModel, learned: Learned, config: Config) -> Temperature:
     """The factor by which the rays that choose scale the variances."""
     if _holds_all(problem, model) or not isinstance(model, LinearModel):
-        return temperature(model, found, learned, problem.holdout)
+        return Temperature(temperature(model, found, learned, problem.holdout))
     return temperature_by_samples(
         model, found, learned, problem.holdout, settings=config.posterior, generator=problem.seeds("temperature")
     )
 
 
-def judged(problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config) -> Judged:
+def judged(
+    problem: Problem, found: Fit, model: RayModel, learned: Learned, tempered: Temperature, config: Config
+) -> Judged:
     """Error bars of a fit without the rays that judge, held against those."""
     if _holds_all(problem, model) or not isinstance(model, LinearModel):
-        return _exactly(problem, found, model, learned, factor, config)
-    return _by_samples(problem, found, model, learned, factor, config)
+        return _exactly(problem, found, model, learned, tempered.factor, config)
+    return _by_samples(problem, found, model, learned, tempered, config)
 
 
 def _holds_all(problem: Problem, model: RayModel) -> bool:
@@ -77,7 +81,7 @@ def _exactly(problem: Problem, found: Fit, model: RayModel, learned: Learned, fa
 
 
 def _by_samples(
-    problem: Problem, found: Fit, model: LinearModel, learned: Learned, factor: float, config: Config
+    problem: Problem, found: Fit, model: LinearModel, learned: Learned, tempered: Temperature, config: Config
 ) -> Judged:
     holdout = problem.holdout
     predicted = predict_by_samples(
@@ -85,23 +89,35 @@ def _by_samples(
         learned.variances,
         held=holdout.judges,
         unseen=holdout.judges | holdout.masked,
+        n_steps=_LINEARISATION_DRAWS,
         settings=config.posterior,
         generator=problem.seeds("judging"),
     )
-    steps = predicted.weight_steps[:_LINEARISATION_DRAWS] * config.posterior.image_temperature**0.5
-    error = linearisation_error(model.jacobian, steps)
-    calibration = _calibration(problem, found, predicted.std, factor)
-    return Judged(calibration, error, predicted.relative_residual, config.posterior.judging_samples)
+    error = linearisation_error(model.jacobian, predicted.weight_steps * config.posterior.image_temperature**0.5)
+    views = _calibration(problem, found, predicted.std, tempered.factor)
+    draws = predicted.scatter(_residual(problem, found))
+    calibration = replace(
+        views,
+        chi_square_error=math.hypot(views.chi_square_error, draws.chi_square),
+        coverage_error=math.hypot(views.coverage_error, draws.coverage_95),
+    )
+    worst = torch.tensor([predicted.worst_residual, tempered.worst_residual], dtype=torch.float64).max()  # NaN stays
+    return Judged(calibration, error, float(worst), config.posterior.judging_samples)
 
 
 def _calibration(problem: Problem, found: Fit, predictive: torch.Tensor, factor: float) -> Calibration:
     judges = problem.holdout.judges
     angles = [problem.scan.geometry.angles_rad[view] for view in problem.holdout.judging_views.tolist()]
     return calibrate(
-        (problem.data - problem.transform(found.image)).double()[judges],
+        _residual(problem, found),
         predictive,
         views=torch.nonzero(judges)[:, 0],
         whole_views=problem.holdout.whole_views,
         temperature=factor,
         angles_rad=tuple(angles),
     )
+
+
+def _residual(problem: Problem, found: Fit) -> torch.Tensor:
+    """Of the rays that judge, (rays,)."""
+    return (problem.data - problem.transform(found.image)).double()[problem.holdout.judges]

@@ -38,6 +38,18 @@ def interpolated_rows(rows: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[A
 
 
 def interpolated(sinogram: Tensor, known: Tensor) -> Tensor:
-    """`interpolated_rows` of a tensor (angle, detector) or (angle, row, detector), along the detector's rows."""
-    lines = interpolated_rows(sinogram.flatten(0, -2).cpu().numpy(), known.flatten(0, -2).cpu().numpy())
-    return torch.as_tensor(lines).to(sinogram).reshape(sinogram.shape)
+    """`interpolated_rows` of a tensor (angle, detector) or (angle, row, detector), along the detector's rows.
+
+    A detector row of which a view knows nothing is interpolated from the rows beside it.
+    """
+    filled = _along_last_axis(sinogram, known)
+    row_known = known.any(dim=-1, keepdim=True).expand_as(known)
+    if sinogram.ndim == 3 and not row_known.all():
+        views = ~row_known.flatten(1).all(dim=1)
+        filled[views] = _along_last_axis(filled[views].mT, row_known[views].mT).mT
+    return filled
+
+
+def _along_last_axis(values: Tensor, known: Tensor) -> Tensor:
+    lines = interpolated_rows(values.flatten(0, -2).cpu().numpy(), known.flatten(0, -2).cpu().numpy())
+    return torch.as_tensor(lines).to(values).reshape(values.shape)

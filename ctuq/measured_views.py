@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ctuq.amount import amount
 from ctuq.errors import InputError
 from ctuq.hdf5 import require_survivable
 from ctuq.rays import geometry_attributes
@@ -81,7 +82,7 @@ def read_views(
     bad = ~(np.isfinite(views.sinogram).all(axis=1) & np.isfinite(views.angles_rad))
     if bad.any():
         raise InputError(
-            f"{path}: expected finite numbers, got {int(bad.sum())} views with others (the first is view "
+            f"{path}: expected finite numbers, got {amount(int(bad.sum()), 'view')} with others (the first is view "
             f"{int(bad.argmax())}): measure them again, or report them with --failed"
         )
     variance = views.noise_variance

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ctuq.amount import amount
 from ctuq.beam import parallel_beam
 from ctuq.frames import Frames
 from ctuq.hdf5 import find_dataset, follow, is_linked, link_of, text_of
@@ -135,8 +136,8 @@ def _image_keys(file: Any, name: str, data: Hdf5Frames | None, remarks: Remarks)
     frames = data.shape[0]
     if dataset.size != frames:
         remarks.problems.append(
-            f"expected an image_key for each of {frames} frames of {data.name}, got {dataset.size} in {name}: is the "
-            f"file whole?"
+            f"expected an image_key for each of {amount(frames, 'frame')} of {data.name}, got {dataset.size} in "
+            f"{name}: is the file whole?"
         )
         return none
     keys = np.asarray(dataset[()]).ravel()
@@ -145,11 +146,13 @@ def _image_keys(file: Any, name: str, data: Hdf5Frames | None, remarks: Remarks)
         remarks.problems.append(f"expected an image_key of 0 to 3 in {name}, got {unknown[0]}: correct it")
         return none
     if not (keys == 0).any():
-        remarks.problems.append(f"expected projections (image_key 0) in {name}, got none among {frames} frames")
+        remarks.problems.append(
+            f"expected projections (image_key 0) in {name}, got none among {amount(frames, 'frame')}"
+        )
         return none
     n_invalid = int((keys == 3).sum())
     if n_invalid:
-        remarks.notes.append(f"{n_invalid} frames are left out: the file calls them invalid (image_key 3)")
+        remarks.notes.append(f"{amount(n_invalid, 'frame')} left out, which the file calls invalid (image_key 3)")
     return keys.astype(np.int64)
 
 

@@ -47,7 +47,9 @@ Region = Annotated[
     typer.Option("--roi", metavar="REGION", help="disc:X,Y,R or rectangle:LEFT,BOTTOM,RIGHT,TOP in mm."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; cuda is refused so far.")]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where to compute; auto is the CPU, as cuda has not been run on a GPU yet.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines on standard output, no bars.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -14,6 +14,7 @@ from jinja2.environment import TemplateStream
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from ctuq.amount import amount
 from ctuq.page_numbers import packed
 
 _CHART_SCRIPTS = ("unpack.js", "charts.js", "page.js")
@@ -50,6 +51,7 @@ def _environment() -> Environment:
         loader=PackageLoader("ctuq"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["sha256"] = _hash
+    environment.filters["amount"] = amount
     return environment
 
 

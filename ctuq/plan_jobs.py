@@ -6,27 +6,34 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
+from ctuq.amount import amount
 from ctuq.angle_plan import AnglePlan
+from ctuq.computing_device import resolve_device
 from ctuq.config import Config, load_config
 from ctuq.criteria import unit_in_words
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import is_result, opened, require_survivable
-from ctuq.jobs import repeating_command, resolve_device
+from ctuq.jobs import repeating_command
 from ctuq.plan_file import plan_record, writer
-from ctuq.planning import plan, selection_of
+from ctuq.planning import plan, plannable, selection_of
+from ctuq.preparation import prepare
 from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.region_mask import region_mask
 from ctuq.result_file import read_result
-from ctuq.scan import planar
+from ctuq.scan import Scan, planar
 from ctuq.scan_file import read_scan
 from ctuq.source_choice import SourceChoice
 from ctuq.typed_command import typed_command
 from ctuq.whole_file import require_outputs
+
+NamedCandidates: TypeAlias = int | np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+"""Candidates as the command line names them: how many, or their angles in radians."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +120,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     config = load_config(request.config, overrides=request.overrides)
     selection_of(request.criterion, config.design)
     candidates = read_candidates(request.candidates)
-    source, config = _source(request, config, events)
+    source, config = _source(request, candidates, config, events)
     found = plan(
         source,
         candidates=candidates,
@@ -130,7 +137,7 @@ def plan_to_files(request: PlanRequest, events: Events) -> AnglePlan:
     return found
 
 
-def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def read_candidates(text: str) -> NamedCandidates:
     """A number of views, or their angles in radians from a file of degrees.
 
     Raises:
@@ -151,9 +158,9 @@ def read_candidates(text: str) -> int | np.ndarray[tuple[int, ...], np.dtype[np.
 def plan_lines(found: AnglePlan) -> list[str]:
     """A small table for a terminal."""
     unit = unit_in_words(found.unit)
-    before = float(found.region_std[0])
+    before, added = float(found.region_std[0]), amount(len(found.angles_rad), "view")
     lines = [
-        f"{found.scan_name}: {len(found.angles_rad)} views to add to {len(found.measured_rad)}, the most telling first",
+        f"{found.scan_name}: {added} to add to {len(found.measured_rad)}, the most telling first",
         f"  deviation now {before:.4g} 1/mm (root mean square)",
         f"  {'#':>3} {'angle':>10} {f'score ({unit})':>24} {'deviation promised':>30}",
     ]
@@ -164,10 +171,12 @@ def plan_lines(found: AnglePlan) -> list[str]:
     return [*lines, *(f"  warning   {note}" for note in found.notes)]
 
 
-def _source(request: PlanRequest, config: Config, events: Events) -> tuple[Reconstruction, Config]:
+def _source(
+    request: PlanRequest, candidates: NamedCandidates, config: Config, events: Events
+) -> tuple[Reconstruction, Config]:
     require_survivable(request.source)
     if request.source.suffix.lower() == ".toml" or not _holds_result(request.source):
-        return _reconstructed(request, config, events), config
+        return _reconstructed(request, candidates, config, events), config
     if request.keep is not None:
         raise InputError(
             f"expected --keep-reconstruction with a scan, got {request.source.name}, a result, which is kept already: "
@@ -186,16 +195,24 @@ def _holds_result(path: Path) -> bool:
         return is_result(file)
 
 
-def _reconstructed(request: PlanRequest, config: Config, events: Events) -> Reconstruction:
+def _reconstructed(request: PlanRequest, candidates: NamedCandidates, config: Config, events: Events) -> Reconstruction:
     """The scan's reconstruction, kept before anything is planned from it."""
     scan = read_scan(request.source, row=config.scan.row, choice=request.choice)
-    planar(scan.geometry)  # before minutes are spent on a volume, whose views nobody plans yet
+    _require_plannable(request, candidates, scan, config)  # before minutes are spent on what nobody can plan
     device = resolve_device(request.device)
     found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
     if request.keep is not None:
         found = replace(found, provenance=replace(found.provenance, command=_reconstruction_command(request)))
         events.written.append(found.save(request.keep, force=request.force))
     return found
+
+
+def _require_plannable(request: PlanRequest, candidates: NamedCandidates, scan: Scan, config: Config) -> None:
+    planar(scan.geometry)
+    geometry = prepare(scan, config).planar
+    plannable(geometry, candidates, selection_of(request.criterion, config.design), n_angles=request.n_angles)
+    if request.roi is not None:
+        region_mask(request.roi, geometry.grid)
 
 
 def _reconstruction_command(request: PlanRequest) -> str:

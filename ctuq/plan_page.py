@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctuq.amount import amount
 from ctuq.angle_plan import AnglePlan
 from ctuq.criteria import CRITERIA, unit_in_words
 from ctuq.page import chart_page
@@ -58,7 +59,7 @@ def render_plan(plan: AnglePlan) -> str:
             "turns": sorted(views, key=lambda view: view.turn),
             "unit": unit_in_words(plan.unit),
             "criterion": CRITERIA[plan.criterion].meaning,
-            "over": "the image" if plan.region_pixels is None else f"the region of {plan.region_pixels:,} pixels",
+            "over": f"the region of {amount(plan.region_pixels, 'pixel')}" if plan.region_pixels else "the image",
             "provenance": plan.provenance,
             "config": json.dumps(dict(plan.provenance.config), indent=2, ensure_ascii=False),
         },

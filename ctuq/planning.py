@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ctuq.amount import amount
 from ctuq.angle_plan import AnglePlan
 from ctuq.config import DesignConfig, load_config
 from ctuq.criteria import CRITERIA, score_unit
@@ -75,8 +76,7 @@ def plan(  # noqa: PLR0913  one argument an option
         )
     geometry = planar(reconstruction.rays.geometry)
     present = geometry.angles_rad[-1] if present_rad is None else present_rad
-    considered = candidates_of(geometry, candidates)
-    _require_enough(considered, selection, geometry, n_angles)
+    considered = plannable(geometry, candidates, selection, n_angles=n_angles)
     generator = torch.Generator().manual_seed(seed)
     belief = image_belief(reconstruction, settings, generator=generator, on_step=on_step)
     try:
@@ -129,16 +129,25 @@ def candidates_of(geometry: Geometry, candidates: int | AngleInput) -> Candidate
         raise InputError(f"{error} (candidates)") from error
 
 
-def _require_enough(considered: Candidates, selection: GreedySelection, measured: Geometry, n_angles: int) -> None:
+def plannable(
+    measured: Geometry, candidates: int | AngleInput, selection: GreedySelection, *, n_angles: int
+) -> Candidates:
+    """The views to choose from, where so many can be chosen beside those measured.
+
+    Raises:
+        InputError: as `candidates_of`, and where too few are neither measured nor forbidden.
+    """
+    considered = candidates_of(measured, candidates)
     if n_angles < 1:
         raise InputError(f"expected at least 1 view to plan, got {n_angles}")
     n_allowed = int(selection.constraints.allowed(considered, measured.angles_rad).sum())
     if n_allowed < n_angles:
         raise InputError(
-            f"expected at least {n_angles} candidates to choose from, got {n_allowed} of {len(considered)} that are "
-            "neither measured nor forbidden (design.forbidden_deg, design.min_separation_deg): name more candidates, "
-            "or plan fewer views"
+            f"expected at least {amount(n_angles, 'candidate')} to choose from, got {n_allowed} of {len(considered)} "
+            "that are neither measured nor forbidden (design.forbidden_deg, design.min_separation_deg): name more "
+            "candidates, or plan fewer views"
         )
+    return considered
 
 
 def _scores(views: CandidateViews, criterion: Criterion, on_step: OnStep | None) -> Tensor:
@@ -199,7 +208,7 @@ def _stopped(chosen: Plan, reconstruction: Reconstruction, n_angles: int) -> tup
     """Why there are fewer views than asked for, and what to do where draws are the reason."""
     if chosen.stopped is None:
         return ()
-    note = f"{len(chosen.indices)} of {n_angles} views: {chosen.stopped}"
+    note = f"{len(chosen.indices)} of {amount(n_angles, 'view')}: {chosen.stopped}"
     if not chosen.views.used_up:
         return (note,)
     enough = draws_for(n_angles, chosen.views.candidates.n_detectors)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from rich.filesize import decimal
 
+from ctuq.available_memory import available_memory
 from ctuq.config import RANDOM, Config
 from ctuq.cost import Cost
 from ctuq.errors import InputError
@@ -51,17 +51,17 @@ def prepare(scan: Scan, config: Config) -> Scan:
     return thinned.binned(factor).on_grid(_grid(scan, config))
 
 
-def estimate(scan: Scan, config: Config) -> Estimate:
-    """Memory and time of a reconstruction, from shapes alone."""
+def estimate(scan: Scan, config: Config, *, device: str = "cpu") -> Estimate:
+    """Memory and time of a reconstruction, from shapes alone; time is that of two cores on whatever device."""
     size, n_rays = _size_and_bin(scan, config)[0], _n_rays(scan, config)
     shape = _grid(scan, config).shape
     cost = Cost(config, n_rays, shape, noise_stated=scan.noise_stated)
     problems = [*_conflicts(config, shape), *_large_conflicts(config, n_rays, shape)]
-    available = available_memory()
+    available = available_memory(device)
     if cost.memory_bytes > available:
         problems.append(
-            f"expected a reconstruction that fits into the {available / 1e9:.1f} GB of free memory, got grid.size "
-            f"{size} with {n_rays:,} rays, which takes about {cost.memory_bytes / 1e9:.1f} GB: "
+            f"expected a reconstruction that fits into the {decimal(available)} of free memory, got grid.size "
+            f"{size} with {n_rays:,} rays, which takes about {decimal(cost.memory_bytes)}: "
             + (_advice(scan, config, available) or "use a smaller network (network.channels), or more memory")
         )
     return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems)
@@ -144,31 +144,11 @@ def _conflicts(config: Config, shape: tuple[int, ...]) -> list[str]:
     return problems
 
 
-def require_feasible(scan: Scan, config: Config) -> None:
+def require_feasible(scan: Scan, config: Config, *, device: str = "cpu") -> None:
     """Raise InputError with every reason why this reconstruction cannot be done."""
-    problems = estimate(scan, config).problems
+    problems = estimate(scan, config, device=device).problems
     if problems:
         raise InputError("\n".join(problems))
-
-
-def available_memory(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Memory in bytes that may be taken without swapping: what the kernel estimates, or a container's limit leaves.
-
-    Args:
-        group: the control group's files; its `memory.current` counts files in cache, which the kernel would give up.
-    """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        machine = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-        cached = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-    except (OSError, ValueError, StopIteration):  # no such limit, or "max"
-        return machine
-    return max(0, min(machine, limit - used + cached))
 
 
 def _grid(scan: Scan, config: Config) -> ImageGrid | VolumeGrid:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from ctuq.amount import amount
 from ctuq.errors import InputError
 from ctuq.processing_step import ProcessingStep
 from ctuq.rings import RingMethod, remove_rings, require_algotom
@@ -103,7 +104,7 @@ def _without_broken_columns(scan: Scan, columns: tuple[int, ...]) -> Scan:
         return scan
     rays = torch.zeros_like(scan.masked)
     rays[..., list(columns)] = True
-    text = f"masked {len(columns)} detector columns that were named: {', '.join(map(str, columns))}"
+    text = f"masked {amount(len(columns), 'detector column')}, as named: {', '.join(map(str, columns))}"
     step = ProcessingStep("named columns", text, {"columns": columns})
     return replace(scan.with_masked(rays), steps=(*scan.steps, step))
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ctuq.amount import amount
 from ctuq.options import ConfigFile, Debug, Device, DeviceOption, Force, Json, Overrides, ScanFile, Seed
 from ctuq.outcome import outcome
 from ctuq.pretrain_jobs import PretrainRequest, pretrain_to_file
@@ -39,9 +40,10 @@ def pretrain(  # noqa: PLR0913  one argument an option
     )
     with outcome(as_json=json, debug=debug) as events:
         record = pretrain_to_file(request, events).record
+        networks = amount(len(record["rms_error"]), "network")
         errors = ", ".join(f"{error:.3g}" for error in record["rms_error"])
         lines = [
-            f"{out.name}: {len(record['rms_error'])} networks, trained on {record['settings']['images']} images",
+            f"{out.name}: {networks}, trained on {record['settings']['images']:,} images",
             f"  noise         {100 * record['noise_share']:.2g} % of the mean line integral",
             f"  rms error     {errors} on images kept from training; of the input {record['rms_error_of_input']:.3g}",
             f"  wrote         {out}",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ctuq.computing_device import resolve_device
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.initial_weights import InitialWeights
-from ctuq.jobs import resolve_device
 from ctuq.pretraining import pretrain
 from ctuq.source_choice import SourceChoice
 from ctuq.survivable_scan import read_survivable_scan

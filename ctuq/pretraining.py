@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from rich.filesize import decimal
 from torch import Tensor
 
+from ctuq.available_memory import available_memory
 from ctuq.config import RANDOM, Config, PretrainingConfig
 from ctuq.ellipses import random_ellipses
 from ctuq.errors import CtuqError, InputError
@@ -22,8 +24,9 @@ from ctuq.scan import Scan, planar
 from ctuq.stage_watch import OnStep, StageWatch
 from dip import UNet, hold_out, pretrain_network
 from dip.misfit import noise_level
-from operators import RayTransform
+from operators import ImageGrid, RayTransform
 
+_HELD = 8  # bytes of a pixel: of the image, and of what the network is given for it, in float32
 _TESTS = 16  # one image in so many is kept from training, to say how well it went
 
 
@@ -43,7 +46,7 @@ def pretrain(
         on_step: called as (stage, done, total, {name: value}).
 
     Raises:
-        InputError: a scan or configuration that cannot be reconstructed either.
+        InputError: a scan or configuration that cannot be reconstructed either, or images that do not fit into memory.
         CtuqError: training led nowhere.
     """
     config = config or Config()
@@ -51,6 +54,7 @@ def pretrain(
     planar(scan.geometry)  # of volumes nothing is computed
     # The file that fit.init names may be what is made now.
     require_feasible(scan, config.model_copy(update={"fit": replace(config.fit, init=RANDOM)}))
+    _require_memory(config.pretraining.images, prepare(scan, config).planar.grid)
     with watch.stage("preprocess"):
         prepared = prepare(preprocess(scan, config.preprocessing, on_step=watch.step), config)
     noise = _noise_share(prepared, config.pretraining)
@@ -75,6 +79,18 @@ def pretrain(
     }
     weights = tuple({name: value.cpu() for name, value in network.state_dict().items()} for network in networks)
     return InitialWeights(weights, shape_of(networks[0]), record)
+
+
+def _require_memory(n_images: int, grid: ImageGrid) -> None:
+    of_one = _HELD * math.prod(grid.shape)
+    needed, available = n_images * of_one, available_memory()
+    if needed > available:
+        rows, cols = grid.shape
+        raise InputError(
+            f"expected images that fit into the {decimal(available)} of free memory, got pretraining.images={n_images} "
+            f"of {rows} × {cols} pixels, which take about {decimal(needed)}: choose pretraining.images up to "
+            f"{available // of_one}, or a smaller grid.size"
+        )
 
 
 def _trained(member: int, inputs: Tensor, images: Tensor, config: Config, seed: int, watch: StageWatch) -> UNet:
@@ -108,7 +124,8 @@ def simulated_pairs(
     # A scan of an object that reaches beyond its detector would be another problem.
     within = torch.hypot(grid.x_mm(), grid.y_mm()[:, None]) <= geometry.field_of_view_mm / 2
     deviation = _relative_deviation(scan)
-    inputs, images = [], []
+    # Filled in place: lists and what they are stacked to would be held twice.
+    inputs, images = (torch.empty(n_images, 1, *grid.shape) for _ in range(2))
     for done in range(1, n_images + 1):
         image = torch.as_tensor(random_ellipses(grid.shape[0], rng=rng)) * within
         rays = transform(image)
@@ -128,10 +145,9 @@ def simulated_pairs(
         given = network_input(geometry, rays, seen)
         # The images' scale is the largest attenuation, where that is known.
         scale = 1.0 if config.grid.largest_attenuation else scale_of(given)
-        inputs.append((given / scale).float())
-        images.append((image / scale).float())
+        inputs[done - 1, 0], images[done - 1, 0] = given / scale, image / scale
         watch.step(done, n_images)
-    return torch.stack(inputs)[:, None], torch.stack(images)[:, None]
+    return inputs, images
 
 
 def _noise_share(scan: Scan, settings: PretrainingConfig) -> float:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ctuq.amount import amount
+
 _WORDS = {
     "measure": "measuring this machine",
     "look": "reading scans",
@@ -30,22 +32,26 @@ _WORDS = {
 """Of stages that are known; others stand for themselves. What follows a hyphen is a number, as of random-2."""
 
 _COUNTED = {
-    "measure": "measurements",
-    "look": "files",
-    "batch": "slices",
-    "rows": "rows",
-    "simulate": "images",
-    "score": "views",
-    "choose": "views",
-    "planned": "reconstructions",
-    "equidistant": "reconstructions",
-    "golden": "reconstructions",
-    "random": "reconstructions",
+    "measure": "measurement",
+    "look": "file",
+    "batch": "slice",
+    "rows": "row",
+    "simulate": "image",
+    "score": "view",
+    "choose": "view",
+    "planned": "reconstruction",
+    "equidistant": "reconstruction",
+    "golden": "reconstruction",
+    "random": "reconstruction",
 }
 """What is counted of stages whose steps mean something to whoever waits; others are told in percent."""
 
 _STEADY = frozenset({"fit", "simulate", "pretrain", "linearise", "covariance", "rows"})
 """Stages whose steps take equally long, so that those left can be told from those done. Searches end early."""
+
+_TRIAL = "trying settings"
+_REFITS = ("again without test rays", "again with all rays", "again without choosing rays")
+"""What the runs of a fit are for: those that choosing rays judge; and, the last one first, those that follow."""
 
 _TOLD_IN_WORDS = frozenset({"run", "runs", "minutes_left", "slices_timed"})
 
@@ -58,7 +64,7 @@ class Stretch:
         name: in words.
         done: steps.
         total: likewise.
-        counted: what the steps are; empty where they are nobody's business.
+        counted: what a step is; empty where they are nobody's business.
         seconds: since the stage began.
         left: how long the rest will take and what that rests on, in words; empty where it cannot be known.
         numbers: what else is known, in words.
@@ -78,7 +84,7 @@ class Stretch:
     def share(self) -> str:
         """How much is done, in words."""
         if self.counted:
-            return f"{self.done} of {self.total} {self.counted}"
+            return f"{self.done} of {amount(self.total, self.counted)}"
         return f"{100 * self.done / max(self.total, 1):.0f} %"
 
     @property
@@ -110,7 +116,7 @@ class Progress:
         kind, _, number = stage.partition("-")
         name = f"{_WORDS.get(kind, kind.replace('_', ' '))} {number}".rstrip()
         if "runs" in info:
-            name += f" ({info['run']:.0f} of {info['runs']:.0f})"
+            name += f" ({_run_in_words(info)})"
         numbers = [f"{key.replace('_', ' ')} {value:.3g}" for key, value in info.items() if key not in _TOLD_IN_WORDS]
         return Stretch(
             name,
@@ -124,11 +130,19 @@ class Progress:
         )
 
 
+def _run_in_words(info: Mapping[str, float]) -> str:
+    """Which run of a network this is, and of a fit what for."""
+    run, runs = round(info["run"]), round(info["runs"])
+    if "holdout_loss" in info:
+        return f"{run} of {runs}: {_TRIAL}"
+    return f"{run} of {runs}" + (f": {_REFITS[runs - run]}" if runs - run < len(_REFITS) else "")
+
+
 def _left(stage: str, done: int, total: int, info: Mapping[str, float], timed: tuple[float, int]) -> str:
     """In words; `timed` are seconds and the steps that were done in them."""
     if "minutes_left" in info:
         slices = info.get("slices_timed", 0)
-        rests_on = f"at the pace of {slices:.0f} slice{'s' if slices > 1 else ''}" if slices else "by the scans' sizes"
+        rests_on = f"at the pace of {amount(round(slices), 'slice')}" if slices else "by the scans' sizes"
         return f"about {duration(60 * info['minutes_left'])} left {rests_on}" if done < total else ""
     seconds, steps = timed
     if stage not in _STEADY or not steps or done >= total:

@@ -14,13 +14,13 @@ _SIDES = (64, 128, 256, 512, 1024)
 _FEWEST_VIEWS = 10  # of as many detector pixels as the image has pixels a side
 _MOST_VIEWS = 1000
 
-Limit: TypeAlias = Literal["time", "memory", "covariance"]
-"""What allows no more rays: minutes, memory, or that beyond them their covariance is not held and time is not known."""
+Limit: TypeAlias = Literal["time", "memory", "views"]
+"""What allows no more rays: minutes, memory, or that more views are not asked for."""
 
 _WORDS: Final[dict[Limit, str]] = {
     "time": "",
     "memory": ": all that fits into memory",
-    "covariance": ": all whose covariance is held (posterior.cholesky_rays)",
+    "views": ": more views were not asked for",
 }
 
 
@@ -67,13 +67,16 @@ def _most_views(config: Config, size: int, speeds: Speeds, memory_bytes: float) 
     def cost(views: int) -> Cost:
         return Cost(config, views * size, (size, size), noise_stated=False, speeds=speeds)
 
-    most = min(_MOST_VIEWS, config.posterior.cholesky_rays // size)
-    low, high = 0, most + 1
+    def fits(views: int) -> bool:
+        tried = cost(views)
+        return tried.memory_bytes <= memory_bytes and tried.seconds <= 60 * MINUTES
+
+    # Beyond the rays whose covariance is held time and memory are less, and then grow again.
+    held = min(_MOST_VIEWS, config.posterior.cholesky_rays // size)
+    low, high = (held + 1, _MOST_VIEWS + 1) if held < _MOST_VIEWS and fits(held + 1) else (0, held + 1)
     while high - low > 1:
         middle = (low + high) // 2
-        tried = cost(middle)
-        fits = tried.memory_bytes <= memory_bytes and tried.seconds <= 60 * MINUTES
-        low, high = (middle, high) if fits else (low, middle)
-    if low == most:
-        return low, "covariance"
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    if low == _MOST_VIEWS:
+        return low, "views"
     return low, "time" if cost(high).seconds > 60 * MINUTES else "memory"

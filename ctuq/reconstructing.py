@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import torch
 
 from ctuq.beware import beware
+from ctuq.computing_device import is_out_of_memory, out_of_memory, require_right_rays, within_memory
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.judging import Judged, judged, tempering
@@ -28,6 +29,7 @@ from dip import (
     Posterior,
     RayModel,
     Samples,
+    Temperature,
     VarianceEstimate,
     learn,
     learned_from,
@@ -61,37 +63,56 @@ def reconstruct(
     watch = StageWatch(on_step)
     if not scan.sinogram.any():
         raise InputError("expected line integrals, got zeros everywhere: is this the right row, and not an air scan?")
-    require_feasible(scan, config)
+    require_feasible(scan, config, device=device)
     with watch.stage("preprocess"):
         given, scan = scan, preprocess(scan, config.preprocessing, on_step=watch.step)
     problem = pose(prepare(scan, config), config, seed, device)
+    require_right_rays(problem.transform, device)
     with watch.stage("fit"):
-        found = fit_networks(problem, config, watch)
-    with watch.stage("linearise"):
-        model = _linearise(problem, found, config, watch)
-    try:
-        with watch.stage("evidence"):
-            learned, factor = _learn(problem, found, model, config, watch)
-        with watch.stage("posterior"):
-            result = _infer(problem, found, model, learned, factor, config, watch)
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-        raise CtuqError(
-            f"expected rays whose covariance can be factorised, got one that is singular to rounding ({error}): try a "
-            "larger prior.pixel_floor, or fewer views (scan.angle_step)"
-        ) from error
-    provenance = _provenance(given, scan.steps, config, seed, watch)
+        found = _fitted(problem, config, watch)
+    result, used = within_memory(lambda settings: _error_bars(problem, found, settings, watch), config)
+    provenance = _provenance(given, scan.steps, used, seed, watch)
     if problem.start is not None:
         provenance = replace(provenance, initial_weights=problem.start.origin)
-    return _assemble(problem, found, learned, result, config, provenance)
+    if used != config:
+        fewer = f"posterior.batch={used.posterior.batch} and posterior.block={used.posterior.block}"
+        note = f"memory ran out, and the error bars were begun again with {fewer}: set these to save the first attempts"
+        provenance = replace(provenance, notes=(note,))
+    return _assemble(problem, found, result, used, provenance)
 
 
 @dataclass(frozen=True)
 class _Result:
+    learned: Learned
     posterior: Posterior
     noise: GaussianNoise
     estimate: VarianceEstimate
     samples: Samples
     judged: Judged
+
+
+def _fitted(problem: Problem, config: Config, watch: StageWatch) -> Fit:
+    try:
+        return fit_networks(problem, config, watch)
+    except RuntimeError as error:
+        if is_out_of_memory(error):  # a step is one pass of the whole network: nothing can be taken in parts
+            raise out_of_memory(error) from error
+        raise
+
+
+def _error_bars(problem: Problem, found: Fit, config: Config, watch: StageWatch) -> _Result:
+    with watch.stage("linearise"):
+        model = _linearise(problem, found, config, watch)
+    try:
+        with watch.stage("evidence"):
+            learned, tempered = _learn(problem, found, model, config, watch)
+        with watch.stage("posterior"):
+            return _infer(problem, found, model, learned, tempered, config, watch)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise CtuqError(
+            f"expected rays whose covariance can be factorised, got one that is singular to rounding ({error}): try a "
+            "larger prior.pixel_floor, or fewer views (scan.angle_step)"
+        ) from error
 
 
 def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) -> RayModel:
@@ -115,11 +136,14 @@ def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) 
         rays=None
         if n_rays <= config.posterior.cholesky_rays
         else learned_from(problem.holdout, config.evidence.max_rays),
+        rows_bytes=config.evidence.rows_gb * 1e9,
         on_step=watch.step,
     )
 
 
-def _learn(problem: Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch) -> tuple[Learned, float]:
+def _learn(
+    problem: Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch
+) -> tuple[Learned, Temperature]:
     """Variances of all terms, and the factor by which the choosing rays then scaled them."""
     learned = learn(
         model,
@@ -128,18 +152,25 @@ def _learn(problem: Problem, found: Fit, model: RayModel, config: Config, watch:
         problem.holdout,
         floors=config.prior.floors,
         settings=config.evidence,
+        solving=config.posterior,
         generator=problem.seeds("evidence"),
         on_step=watch.step,
     )
-    factor = tempering(problem, found, model, learned, config)
-    return learned.scaled(factor, config.prior.floors), factor
+    tempered = tempering(problem, found, model, learned, config)
+    return learned.scaled(tempered.factor, config.prior.floors), tempered
 
 
 def _infer(
-    problem: Problem, found: Fit, model: RayModel, learned: Learned, factor: float, config: Config, watch: StageWatch
+    problem: Problem,
+    found: Fit,
+    model: RayModel,
+    learned: Learned,
+    tempered: Temperature,
+    config: Config,
+    watch: StageWatch,
 ) -> _Result:
     """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
-    verdict = judged(problem, found, model, learned, factor, config)
+    verdict = judged(problem, found, model, learned, tempered, config)
     cold = config.posterior.image_temperature
     watch.step(1, 4)
     # A posterior whose prior and noise are both scaled is scaled itself.
@@ -150,18 +181,18 @@ def _infer(
     samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
     watch.step(4, 4)
-    return _Result(posterior, model.noise(physical), estimate, samples, verdict)
+    return _Result(learned, posterior, model.noise(physical), estimate, samples, verdict)
 
 
-def _assemble(
-    problem: Problem, found: Fit, learned: Learned, result: _Result, config: Config, provenance: Provenance
-) -> Reconstruction:
-    scale = problem.scale
+def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, provenance: Provenance) -> Reconstruction:
+    scale, learned = problem.scale, result.learned
     std = result.estimate.variance.sqrt()
     # d sd = d variance / (2 sd): a relative error half as large.
     standard_error = result.estimate.standard_error / (2 * std)
-    worst = max(result.estimate.worst_residual, result.judged.worst_residual)
-    residual = float(result.samples.relative_residual.max().clamp(min=worst))  # NaN stays
+    drawn = float(result.samples.relative_residual.max())
+    residual = float(
+        torch.tensor([drawn, result.estimate.worst_residual, result.judged.worst_residual]).double().max()  # NaN stays
+    )
     linearisation = (
         {} if result.judged.linearisation_error is None else {"linearisation_error": result.judged.linearisation_error}
     )
@@ -198,11 +229,11 @@ def _assemble(
         calibration=result.judged.calibration,
         rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu(), problem.scan.noise_stated),
         posterior=result.posterior,
-        provenance=replace(provenance, notes=notes),
+        provenance=replace(provenance, notes=(*notes, *provenance.notes)),
         diagnostics=diagnostics,
         fit_steps=found.steps,
-        fit_loss=found.loss * scale,
-        holdout_loss=found.holdout_loss * scale,
+        fit_loss=(found.loss * scale).cpu(),
+        holdout_loss=(found.holdout_loss * scale).cpu(),
     )
 
 

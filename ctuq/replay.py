@@ -18,7 +18,7 @@ from ctuq.config import Config
 from ctuq.errors import InputError
 from ctuq.library_versions import library_versions
 from ctuq.likeness import psnr, ssim
-from ctuq.planning import plan
+from ctuq.planning import plan, plannable, selection_of
 from ctuq.preparation import prepare
 from ctuq.preprocessing import PreprocessingSettings, preprocess
 from ctuq.reconstructing import reconstruct
@@ -29,7 +29,7 @@ from ctuq.stage_watch import OnStep
 from ctuq.view_sequences import at_random, equidistant, golden
 from ctuq.whole_file import write_text_whole
 from design import draws_for
-from operators import filtered_back_projection
+from operators import Geometry, filtered_back_projection
 
 
 @dataclass
@@ -75,6 +75,7 @@ class Replayer:
                 "--start and -n, or scan.angle_step=1"
             )
         prepared = prepare(self.scan, self.config)
+        self._require_plannable(prepared.planar)
         if self.reference is None:
             self.reference = filtered_back_projection(prepared.geometry, prepared.sinogram)
         if tuple(self.reference.shape) != prepared.geometry.grid.shape:
@@ -82,6 +83,12 @@ class Replayer:
                 f"expected a reference image of {prepared.geometry.grid.shape} pixels, as grid.size has it, got "
                 f"{tuple(self.reference.shape)}"
             )
+
+    def _require_plannable(self, every: Geometry) -> None:
+        """That constraints leave enough views, before the first reconstruction."""
+        start, selection = self.settings.start, selection_of(self.settings.criterion, self.config.design)
+        measured = every.select(equidistant(every.angles_rad, start, start))
+        plannable(measured, every.angles_rad, selection, n_angles=self.settings.n_angles)
 
     def run(self) -> Replay:
         """All strategies, one after the other."""

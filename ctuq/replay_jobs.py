@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ctuq.computing_device import resolve_device
 from ctuq.config import load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
-from ctuq.jobs import resolve_device
 from ctuq.planning import selection_of
 from ctuq.replay import Replayer
 from ctuq.replay_curves import Replay, ReplaySettings

@@ -13,6 +13,7 @@ from ctuq.page import chart_page
 from ctuq.page_numbers import finite
 from ctuq.rays import degrees_of
 from ctuq.replay_curves import Curve, Replay
+from ctuq.verdict import CHI_SQUARE_RANGE
 from ctuq.whole_file import write_text_whole
 
 
@@ -75,6 +76,8 @@ def render_replay(replay: Replay) -> str:
             "planned": replay.curves["planned"],
             "measures": MEASURES,
             "gains": list(gains(replay)),
+            "unbelievable": unbelievable(replay),
+            "chi_square_range": CHI_SQUARE_RANGE,
             "spread": random_spread(replay),
             "circles": [name for name in replay.curves if not _is_later(name)],
             "provenance": replay.provenance,
@@ -115,6 +118,13 @@ def random_spread(replay: Replay) -> tuple[float, float] | None:
     """Lowest and highest PSNR of orders at random with all views, dB; None for fewer than two."""
     found = [curve.points[-1].psnr for name, curve in replay.curves.items() if name.startswith("random")]
     return (min(found), max(found)) if len(found) > 1 else None
+
+
+def unbelievable(replay: Replay) -> dict[str, float]:
+    """Chi-square with all views of every way whose error bars then are not to be believed."""
+    low, high = CHI_SQUARE_RANGE
+    last = {name: curve.points[-1].chi_square for name, curve in replay.curves.items()}
+    return {name: chi_square for name, chi_square in last.items() if not low <= chi_square <= high}
 
 
 def replay_numbers(replay: Replay) -> dict[str, Any]:

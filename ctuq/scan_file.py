@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from ctuq import data_exchange, named_datasets, nxtomo, tiff_stack
+from ctuq.amount import amount
 from ctuq.errors import InputError
 from ctuq.hdf5 import damage_named, is_result, opened
 from ctuq.masked_rays import MASKED_FROM
+from ctuq.missing_counts import MOST_MISSING
 from ctuq.processing_step import ProcessingStep
 from ctuq.remarks import Remarks
 from ctuq.scan import Scan
@@ -29,6 +32,7 @@ _HDF5_LAYOUTS: tuple[Callable[[Any, SourceChoice, Remarks], ScanParts | None], .
     named_datasets.find_parts,
 )
 _FOUND_AS_IT_IS = SourceChoice()
+_Row: TypeAlias = tuple[Any, Any, tuple[ProcessingStep, ...]]
 
 
 @contextmanager
@@ -66,14 +70,6 @@ def inspect(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> ScanHea
     """What the file says about its scan: no projection is read, whatever its size. Raises as `opened_scan`."""
     with opened_scan(path, choice) as source:
         return source.header
-
-
-def find_problems(path: str | Path, choice: SourceChoice = _FOUND_AS_IT_IS) -> list[str]:
-    """What keeps ctuq from reconstructing the file, found in its headers and angles; empty when all is well."""
-    try:
-        return list(inspect(path, choice).problems)
-    except InputError as error:
-        return [str(error)]
 
 
 def read_scan(
@@ -146,21 +142,55 @@ def _require_all_rows(header: ScanHeader, row: int | None) -> None:
 
 
 def _volume_scan(header: ScanHeader, rows: Rows, size: int | None, pixel_mm: float | None) -> Scan:
-    """All rows as one scan, each corrected by itself as a slice's is."""
+    """All rows as one scan, each corrected by itself as a slice's is; a few that cannot be are masked."""
     notes = [ProcessingStep("reading", note) for note in header.notes]
+    n_rows = header.shape[1]
     try:
-        found = [_of_one_row(rows, at) for at in range(header.shape[1])]
-        values = np.stack([row[0] for row in found], axis=1)
-        variance = found[0][1]
-        if isinstance(variance, np.ndarray):
-            variance = np.stack([row[1] for row in found], axis=1)
+        found, dead = _each_row(rows, n_rows)
+        some = next(iter(found.values()))
+        nothing = (np.zeros_like(some[0]), np.ones_like(some[0]), ())
+        whole = [found.get(at, nothing) for at in range(n_rows)]
+        values = np.stack([row[0] for row in whole], axis=1)
+        variance = np.stack([row[1] for row in whole], axis=1) if isinstance(some[1], np.ndarray) else some[1]
         # What was done to one row is told by its number; nothing is said of the many that needed nothing.
-        steps = [replace(step, text=f"row {at}: {step.text}") for at, row in enumerate(found) for step in row[2]]
+        steps = [replace(step, text=f"row {at}: {step.text}") for at, row in found.items() for step in row[2]]
         geometry = header.geometry(size, pixel_mm)
         scan = Scan(values, geometry, variance, header.name, file_name=header.path.name, steps=(*notes, *steps))
+        scan = _without_rows(scan, dead)
     except InputError as error:
         raise InputError(f"{header.path}: {error}") from error
     return scan if isinstance(rows, CountRows) else _with_masked_told(scan)
+
+
+def _each_row(rows: Rows, n_rows: int) -> tuple[dict[int, _Row], dict[int, InputError]]:
+    """By number the rows, and why others cannot be used; one of them, or a tenth, a scan can do without."""
+    found: dict[int, _Row] = {}
+    dead: dict[int, InputError] = {}
+    for at in range(n_rows):
+        try:
+            found[at] = _of_one_row(rows, at)
+        except InputError as error:
+            dead[at] = error
+    if not found:
+        raise dead[0]
+    if len(dead) > max(1, MOST_MISSING * n_rows):
+        first, why = next(iter(dead.items()))
+        raise InputError(
+            f"expected detector rows that can be used, got {len(dead)} of {n_rows} that cannot, more than could be "
+            f"masked: rows {', '.join(map(str, dead))}. Crop the detector to the others. Row {first}: {why}"
+        )
+    return found, dead
+
+
+def _without_rows(scan: Scan, dead: Mapping[int, InputError]) -> Scan:
+    """The scan with these detector rows masked, and with a step that says why."""
+    if not dead:
+        return scan
+    rays = torch.zeros_like(scan.masked)
+    rays[:, list(dead)] = True
+    why = "; ".join(f"row {at}: {error}" for at, error in dead.items())
+    step = ProcessingStep("dead rows", f"masked {amount(len(dead), 'detector row')}. {why}", {"rows": tuple(dead)})
+    return replace(scan.with_masked(rays), steps=(*scan.steps, step))
 
 
 def _rows_or_none(source: ScanSource, start: int, stop: int) -> Rows | None:
@@ -195,7 +225,7 @@ def _with_masked_told(scan: Scan) -> Scan:
     return replace(scan, steps=(*scan.steps, ProcessingStep("stated noise", text, {"rays": n_rays})))
 
 
-def _of_one_row(rows: Rows, at: int) -> tuple[Any, Any, tuple[ProcessingStep, ...]]:
+def _of_one_row(rows: Rows, at: int) -> _Row:
     """Line integrals (angle, col), their variance, and what was done to them."""
     if isinstance(rows, CountRows):
         found = line_integrals(rows.counts[:, at], rows.flats[:, at], rows.darks[:, at])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rich.filesize import decimal
+
+from ctuq.available_memory import available_memory
 from ctuq.beam import Beam
 from ctuq.errors import InputError
 from ctuq.frames import Frames
-from ctuq.preparation import available_memory
 from ctuq.rays import cone_from, geometry_from
 from ctuq.remarks import Remarks
 from ctuq.scan import ScanGeometry
@@ -220,6 +222,6 @@ def _check_row(shape: tuple[int, int, int], remarks: Remarks) -> None:
     needed, available = shape[0] * shape[2] * _COPIES_OF_A_ROW, available_memory()
     if needed > available:
         remarks.problems.append(
-            f"expected a detector row that fits into the {available / 1e9:.1f} GB of free memory, got {shape[0]:,} "
-            f"views of {shape[2]:,} pixels, which take {needed / 1e9:.1f} GB: is that shape right?"
+            f"expected a detector row that fits into the {decimal(available)} of free memory, got {shape[0]:,} "
+            f"views of {shape[2]:,} pixels, which take {decimal(needed)}: is that shape right?"
         )

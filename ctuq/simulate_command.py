@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ctuq.amount import amount
 from ctuq.options import Debug, Force, Json, Seed
 from ctuq.outcome import outcome
 from ctuq.simulate_jobs import SimulateRequest, simulate_to_file
@@ -94,7 +95,7 @@ def simulate(  # noqa: PLR0913, PLR0917  one argument an option
         pixels, sides = (" × ".join(map(str, shape)) for shape in (scan.line_integrals.shape[1:], grid.shape))
         kind = "pixels" if len(grid.shape) == 2 else "voxels"
         lines = [
-            f"{scan.name}: {views} views of {pixels} detector pixels, {phantom}",
+            f"{scan.name}: {amount(views, 'view')} of {pixels} detector pixels, {phantom}",
             f"  truth         {sides} {kind} of {grid.pixel_mm:.4g} mm, to {peak:.3g} 1/mm",
             f"  wrote         {out}",
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ctuq.amount import amount
 from ctuq.rays import degrees_of
 from ctuq.reconstruction import Reconstruction
 from ctuq.region import RegionMean, object_mask, region_by_samples, with_deviation
@@ -168,8 +169,8 @@ def _views(reconstruction: Reconstruction) -> str:
     degrees = degrees_of(geometry.angles_rad)
     whole = "" if tested.whole_views else "single rays of "
     return (
-        f"{len(degrees)} views over {degrees.min():.4g} to {degrees.max():.4g}°, all fitted in the end; {whole}"
-        f"{tested.n_angles} are test views, predicted by a fit without them; {pixels} detector pixels"
+        f"{amount(len(degrees), 'view')} over {degrees.min():.4g} to {degrees.max():.4g}°, all fitted in the end; "
+        f"{whole}{amount(tested.n_angles, 'test view')}, predicted by a fit without them; {pixels} detector pixels"
     )
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ctuq.amount import amount
 from ctuq.broken_columns import BrokenColumns, broken_columns
 from ctuq.errors import InputError
 from ctuq.expected_counts import expected_counts
@@ -184,7 +185,7 @@ def _found(broken: BrokenColumns) -> Iterator[ProcessingStep]:
     for kind, columns in broken.by_kind.items():
         if columns.any():
             indices = tuple(np.flatnonzero(columns).tolist())
-            text = f"masked {len(indices)} {kind} detector columns: {_listed(indices)}"
+            text = f"masked {amount(len(indices), f'{kind} detector column')}: {_listed(indices)}"
             yield ProcessingStep(f"{kind} columns", text, {"columns": indices})
 
 
@@ -222,8 +223,8 @@ def _noise(expected: Array, own: Array, shared: Array, masked: Mask) -> Processi
     text = f"variance of every ray from its expected count, {fewest:.3g} photons and more"
     if numbers["rays_below_5_photons"]:
         text += (
-            f"; {numbers['rays_below_5_photons']:,} rays expect fewer than {_FEW_PHOTONS:g} photons, and their line "
-            "integrals are biased: take longer exposures"
+            f"; fewer than {_FEW_PHOTONS:g} photons expected in {amount(int(numbers['rays_below_5_photons']), 'ray')}, "
+            "whose line integrals are biased: take longer exposures"
         )
     if numbers["shared_over_independent"] > 1:
         text += (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ctuq.amount import amount
 from dip.calibration import Calibration
 from dip.holdout import FEWEST_WHOLE_VIEWS
 
@@ -43,7 +44,7 @@ class Verdict:
         sentence: the evidence and what to make of it, in plain words.
         line: headline and numbers in one short line.
         caveat: what believing them does not cover; empty where they are not to be believed.
-        next_step: what to try where that is not calibrated or at the edge; else empty.
+        next_step: what to try where that is not calibrated or at the edge, the most promising first; else empty.
     """
 
     calibrated: bool
@@ -60,7 +61,7 @@ def judge(calibration: Calibration) -> Verdict:
     calibrated, edge = _calibrated(calibration), _at_the_edge(calibration)
     headline = ("calibrated" if calibrated else "not calibrated") + (", at the edge of the rule" if edge else "")
     coverage = with_error(100 * calibration.coverage_95, 100 * calibration.coverage_error, 1)
-    evidence = f"of {calibration.n_rays:,} test rays {coverage} % fell in their 95 % interval"
+    evidence = f"of {amount(calibration.n_rays, 'test ray')} {coverage} % fell in their 95 % interval"
     numbers = f"chi-square {with_error(calibration.chi_square, calibration.chi_square_error, 2)} per ray"
     sentence = f"{evidence[0].upper()}{evidence[1:]} ({numbers}): {_meaning(calibration, calibrated, edge)}"
     if not calibration.whole_views and calibration.n_rays:
@@ -122,12 +123,11 @@ def _next_step(calibration: Calibration, calibrated: bool, edge: bool) -> str:
     if calibrated and not edge:
         return ""
     if _nothing_judged(calibration):
-        return "give the scan more views, or a larger holdout.fraction"
-    more = (
-        "" if calibration.whole_views else f"; take {FEWEST_WHOLE_VIEWS} views or more, if there are (scan.angle_step)"
-    )
+        return "first give the scan more views; where there are none, a larger holdout.fraction"
+    # A stronger test first: what a weak one says may not need a remedy.
+    more = f"first take {FEWEST_WHOLE_VIEWS} views or more, if there are (scan.angle_step); then "
     too_wide = calibration.chi_square < CHI_SQUARE_RANGE[0] and calibration.coverage_95 >= COVERAGE_95_AT_LEAST
-    return (_OTHER_VIEWS if edge or too_wide else _SEARCH) + more
+    return ("" if calibration.whole_views else more) + (_OTHER_VIEWS if edge or too_wide else _SEARCH)
 
 
 def _nothing_judged(calibration: Calibration) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctuq.amount import amount
 from ctuq.hdf5 import find_dataset, text_of
 from ctuq.remarks import Remarks
 
@@ -84,7 +85,7 @@ def check_count(angles: ViewAngles, data_name: str, shape: tuple[int, ...], rema
         elif found == views + 1:
             hint = "drop the last angle if it only closes the circle"
         remarks.problems.append(
-            f"expected {views} angles, one a view of {data_name}, got {found} in {angles.origin}: {hint}"
+            f"expected {amount(views, 'angle')}, one a view of {data_name}, got {found} in {angles.origin}: {hint}"
         )
     elif found > 1 and min(angles.degrees) == max(angles.degrees):
         remarks.problems.append(

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ctuq.amount import amount
 from ctuq.archive import Entry, entry_of
 from ctuq.batch_job import part_name, reason_of, settings_key, slice_key
+from ctuq.computing_device import resolve_device
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import require_survivable
 from ctuq.initial_weights import deciding_settings
-from ctuq.jobs import Request, reconstruct_scan, repeating_command, resolve_device
+from ctuq.jobs import Request, reconstruct_scan, repeating_command
 from ctuq.result_file import read_result
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect, read_scans
@@ -170,10 +172,10 @@ def _lines(found: _Found, request: Request, pages: list[Path]) -> list[str]:
     median, largest = statistics.median(one.median_std for one in done), max(one.largest_std for one in done)
     calibrated = sum(one.verdict.calibrated for one in done)
     return [
-        f"{request.out.name}: {len(done)} of {len(found.rows)} rows, {done[0].size}",
+        f"{request.out.name}: {len(done)} of {amount(len(found.rows), 'row')}, {done[0].size}",
         f"  attenuation   {min(one.lowest for one in done):.3g} to {max(one.highest for one in done):.3g} 1/mm",
         f"  deviation     median {median:.3g}, largest {largest:.3g} 1/mm",
-        f"  error bars    calibrated in {calibrated} of {len(done)} rows",
+        f"  error bars    calibrated in {calibrated} of {amount(len(done), 'row')}",
         *(f"  failed        row {row.row}: {row.state}" for row in found.rows if row.state != "done"),
         f"  wrote         {request.out}, with its rows in {_part(request, 0).parent}",
         *(f"  wrote         {page}, of row {found.shown}" for page in pages),

@@ -90,6 +90,17 @@ class PlannerState:
         return tuple(suggestion for suggestion in self.suggestions if suggestion.open)
 
     @property
+    def failed(self) -> tuple[Suggestion, ...]:
+        """Suggestions that were reported as failed and neither measured since nor suggested again."""
+        measured = {view.id for view in self.measured}
+        return tuple(s for s in self.suggestions if s.failures and not s.open and s.id not in measured)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each suggestion was reported as failed, by name; what never failed is not in it."""
+        return {suggestion.id: suggestion.failures for suggestion in self.suggestions if suggestion.failures}
+
+    @property
     def awaited(self) -> dict[str, AwaitedView]:
         """The open suggestions by name; nobody knows better than that they will be as noisy as the others."""
         return {suggestion.id: AwaitedView(suggestion.angle_rad, 1.0) for suggestion in self.open}

@@ -35,7 +35,7 @@ function show() {
       || !row.cells[1].dataset.value.toLowerCase().includes(wanted);
     shown += !row.hidden;
   }
-  document.getElementById("shown").textContent = `${shown} of ${lines.length} scans`;
+  document.getElementById("shown").textContent = `${shown} of ${lines.length} scan${lines.length === 1 ? "" : "s"}`;
 }
 
 for (const [column, head] of [...document.querySelectorAll("#scans th")].entries()) {

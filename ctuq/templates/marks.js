@@ -1,6 +1,7 @@
-// What is marked on the maps: white on black, which stands out from every colour, with a number that the text repeats.
+// What is marked on the maps: white on black, which stands out from every colour, with a number that the text
+// repeats, in the order in which it does.
 
-const TAGS = { line: "1", region: "2", leastCertain: "3" };
+const TAGS = { leastCertain: "1", region: "2", line: "3" };
 
 function outlined(shape, dash) {
   return [{ ...shape, line: { color: "#000000", width: 4 } }, { ...shape, line: { color: "#ffffff", width: 1.6, dash } }];

@@ -2,6 +2,9 @@
 
 const inMm = (numbers) => numbers.map((number) => Number(number.toFixed(3))).join(",");
 
+// How many there are, in words.
+const inPixels = (pixels) => `${pixels.length.toLocaleString("en")} pixel${pixels.length === 1 ? "" : "s"}`;
+
 // A line as its field writes it.
 const lineText = ([x0, y0, x1, y1]) => `${inMm([x0, y0]).replace(",", ", ")} to ${inMm([x1, y1]).replace(",", ", ")}`;
 
@@ -20,7 +23,7 @@ function tellLine(field, ends) {
   const met = ends && field.along(ends);
   if (!met) say("line", `expected ${LINE_FORM}`, true);
   else if (met.pixels.length === 0) say("line", "the line meets no pixel", true);
-  else say("line", `${met.pixels.length.toLocaleString("en")} pixels along ${Math.hypot(ends[2] - ends[0], ends[3] - ends[1]).toPrecision(3)} mm`, false);
+  else say("line", `${inPixels(met.pixels)} along ${Math.hypot(ends[2] - ends[0], ends[3] - ends[1]).toPrecision(3)} mm`, false);
   return met?.pixels.length ? met : null;
 }
 
@@ -47,7 +50,7 @@ function tellRegion(field) {
   if (pixels?.length === 0) text = "no pixel's centre lies in it";
   if (pixels?.length) {
     const { mean, std, known } = field.region(pixels);
-    const count = `${pixels.length.toLocaleString("en")} pixels`;
+    const count = inPixels(pixels);
     text = field.nSamples === 0
       ? `${mean.toPrecision(4)} 1/mm over ${count}; no samples to tell its deviation by`
       : `${withDeviation(mean, std)} 1/mm over ${count}: mean ± one deviation, by ${field.nSamples} samples, which know it to ${(100 * known).toFixed(0)} %`;

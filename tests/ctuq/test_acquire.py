@@ -104,7 +104,24 @@ def test_what_is_open_is_said_again_until_it_is_told_or_failed(state: Path, caps
     assert main(["acquire", "tell", str(state), "--failed", str(first[0] + 0.01)]) == 0
     found = status(state, capsys)
     assert found["failed_deg"] == [first[0]]
+    assert found["retried_deg"] == []
     assert set(found["open_deg"]) == {first[1], *further}
+
+
+def test_a_view_that_failed_and_was_then_measured_counts_as_measured(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (angle,) = ask(state)
+    assert main(["acquire", "tell", str(state), "--failed", str(angle)]) == 0
+    assert ask(state) == [angle]
+    now = status(state, capsys)
+    assert (now["open_deg"], now["failed_deg"], now["retried_deg"]) == ([angle], [], [angle])
+    tell(state, [angle])
+    now = status(state, capsys)
+    assert angle in now["measured_deg"]
+    assert (now["open_deg"], now["failed_deg"], now["retried_deg"]) == ([], [], [angle])
+    assert main(["acquire", "status", str(state)]) == 0
+    assert f"retried      1  {angle:g}°" in capsys.readouterr().out
 
 
 class Killed(BaseException):
@@ -246,7 +263,9 @@ def test_variances_that_are_wrong_are_refused(
         (["start", "{run}", "{pilot}"], "holds an acquisition"),
         (["start", "{none}", "{pilot}", "--roi", "disc:99,0,1", *SETTINGS], "a pixel inside"),
         (["start", "{none}", "{pilot}", "--candidates", "many"], "a number or a file"),
-        (["next", "{run}", "--device", "cuda"], "got cuda"),
+        (["start", "{none}", "{pilot}", "--candidates", "0"], "at least 1 candidate, got 0"),
+        (["tell", "{run}", "--failed", "nan"], "the angle of an open suggestion (none), got nan"),
+        (["next", "{run}", "--device", "cuda"], "a CUDA device"),
         (["tell", "{run}", "{run}/views.npy", "--angles", "a"], "such file"),
     ],
 )

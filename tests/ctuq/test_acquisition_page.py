@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctuq.acquisition_page import render_acquisition, views_of, write_acquisition_page
+from ctuq.acquisition_page import acquisition_numbers, render_acquisition, views_of, write_acquisition_page
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, AcquisitionState, CurvePoint
 from ctuq.config import Config
 from ctuq.errors import InputError
@@ -60,6 +60,20 @@ def test_each_view_stands_somewhere() -> None:
         (70, "measured, not suggested", None),
         (130, "failed (2 times)", 8),
     ]
+
+
+def test_a_view_that_was_tried_again_is_listed_once_with_its_history() -> None:
+    failed = planner().failing(["90"])
+    assert [view.standing for view in views_of(AcquisitionState(failed)) if view.degrees == 90] == ["failed (1 time)"]
+    again = failed.suggesting([Suggestion("90", math.radians(90), 5.0)], present_rad=0.0)
+    opened_again = [view.standing for view in views_of(AcquisitionState(again)) if view.degrees == 90]
+    assert opened_again == ["to measure now (failed 1 time before)"]
+    measured = again.measuring([MeasuredView("90", math.radians(90), (0.0,) * 14, "suggested")])
+    found = AcquisitionState(measured)
+    assert [(view.standing, view.score) for view in views_of(found) if view.degrees == 90] == [
+        ("measured as suggested (failed 1 time before)", 5)
+    ]
+    assert acquisition_numbers(SETTINGS, found)["failed"] == [130]
 
 
 def test_the_page_says_what_to_do_now() -> None:

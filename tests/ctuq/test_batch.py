@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ctuq import batch_work
 from ctuq.archive import Entry
 from ctuq.batch import Closing, rehearse, run_batch
+from ctuq.batch_command import closing_lines, closing_record
 from ctuq.batch_database import open_database
 from ctuq.batch_manifest import Manifest
 from ctuq.batch_needs import needs
@@ -24,7 +28,18 @@ from ctuq.config import load_config
 from ctuq.errors import CtuqError, InputError
 from ctuq.run_lock import RunLock
 from ctuq.source_choice import SourceChoice
-from tests.ctuq.fake_batch import Silent, fail_odd, files, here, interrupted, quick, request, write_scan
+from tests.ctuq.fake_batch import (
+    Silent,
+    fail_odd,
+    files,
+    here,
+    interrupted,
+    quick,
+    request,
+    result,
+    write_image,
+    write_scan,
+)
 from tests.ctuq.scan_layouts import measurement, write_data_exchange, write_nxtomo, write_tiff_stack
 
 NX_DATA = "entry/instrument/det/data"
@@ -126,6 +141,50 @@ def test_what_failed_is_left_until_it_is_asked_for(tmp_path: Path, out: Path) ->
     assert run(scans, out).made == 0
     assert run(scans, out, retry_failed=True).made == 2
     assert run(scans, out, retry_failed=True).failures == ()
+
+
+def fail_in_two_ways(job: Any) -> Iterator[Any]:
+    """Of rows with odd numbers the first is wrong itself; the others had bad luck."""
+    for one in job.slices:
+        if not one.row % 2:
+            write_image(job.folder / one.result, one.row)
+        reason = "odd" if one.row % 2 else ""
+        yield replace(result(one.row, reason), lasting=one.row == 1)
+
+
+def test_trying_again_is_advised_only_where_it_can_help(scans: Path, out: Path, tmp_path: Path) -> None:
+    (scans / "bad.h5").write_bytes((scans / "scan0.h5").read_bytes()[:700])
+
+    def advice(closing: Closing) -> list[str]:
+        return [line.strip() for line in closing_lines(closing, out) if line.startswith(("  mend", "  try again"))]
+
+    damaged = run(scans, out)
+    assert damaged.lasting == 1
+    (line,) = advice(damaged)
+    assert line.startswith("mend        1 of the failed would fail again")
+    assert "--retry-failed" not in (out / "index.html").read_text()
+    volume = write_scan(tmp_path / "volume" / "vol.h5", n_rows=6)
+    both = run(volume, out, work=fail_in_two_ways)
+    assert (len(both.failures), both.lasting) == (3, 1)
+    assert advice(both)[1] == "try again   the others with --retry-failed"
+    assert closing_record(both)["lasting"] == 1
+    page = (out / "index.html").read_text()
+    assert "2 of the failed would fail again" in page  # of the whole folder
+    assert "tries the others again" in page
+    (luck,) = advice(run(volume, out, retry_failed=True, work=fail_odd))[:1]
+    assert luck == "try again   with --retry-failed"
+
+
+@pytest.mark.parametrize(("error", "lasting"), [(InputError("NaN"), True), (MemoryError(), False)])
+def test_a_worker_says_whether_the_request_is_at_fault(
+    error: Exception, lasting: bool, scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(batch_work, "reconstruct", refuse)
+    closing = run(scans, out, work=batch_work.reconstruct_slices)
+    assert (len(closing.failures), closing.lasting) == (3, 3 if lasting else 0)
 
 
 def test_a_damaged_file_is_a_failure_that_stops_nobody(scans: Path, out: Path) -> None:
@@ -403,7 +462,7 @@ def test_a_full_disk_is_said_before_anything_is_computed(
 ) -> None:
     usage = shutil.disk_usage(scans)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(InputError, match=r"expected up to 0.0\d+ GB for 3 results"):
+    with pytest.raises(InputError, match=r"expected up to \d+\.\d MB for 3 results"):
         run(scans, out)
     assert not done(out)
 

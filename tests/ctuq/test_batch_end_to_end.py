@@ -72,7 +72,7 @@ def test_what_was_left_without_being_asked_for_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int
 ) -> None:
     counts = {"pending": 1, "running": 0, "done": 1, "failed": 0}
-    closing = Closing(counts, 1, 1, (), (), 1.0, interrupted=False, page=tmp_path / "index.html")
+    closing = Closing(counts, 1, 1, (), 0, (), 1.0, interrupted=False, page=tmp_path / "index.html")
     monkeypatch.setattr(batch_command, "run_batch", lambda request, events: closing)
     assert batch(tmp_path, tmp_path / "out", *options) == code
 

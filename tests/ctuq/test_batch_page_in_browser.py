@@ -120,7 +120,7 @@ def test_links_lead_to_report_picture_and_result(page: Opened) -> None:
 
 def test_a_batch_under_way_says_so(page: Opened) -> None:
     words = page.page.inner_text("#counts")
-    assert "1798 of 2000 slices done, 200 failed, 1 running, 1 pending." in words
+    assert "1,798 of 2,000 slices done, 200 failed, 1 running, 1 pending." in words
     assert "the same command goes on where it ended" in words
 
 

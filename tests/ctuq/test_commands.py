@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,6 +105,12 @@ def test_check_prints_geometry_and_cost(scan: Path, capsys: pytest.CaptureFixtur
         assert words in said
     for words in ("192 of one row: 12 views × 16 detector pixels", "16 × 16 pixels of 1 mm", "single rays test"):
         assert words in said
+
+
+def test_check_says_little_memory_in_megabytes(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["grid.size=16", "network.channels=[2, 2]", "network.skip_channels=[0]"]
+    assert main(["check", str(scan), *(word for setting in small for word in ("--set", setting))]) == 0
+    assert re.search(r"memory +about \d+\.\d (kB|MB)\n", capsys.readouterr().out)
 
 
 def test_check_shows_what_thinning_and_binning_leave(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,6 +131,36 @@ def test_a_bad_value_is_named_with_what_came(override: str, named: str) -> None:
     assert named in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "blamed"),
+    [
+        (["grid.size=0"], "--set grid.size=0: expected a valid grid.size"),
+        (["grid.sizes=3"], "--set grid.sizes=3: expected a known configuration key"),
+        (["grids.size=3"], "--set grids.size=3: expected a known configuration key"),
+        (["fit.steps=0"], "--set fit.steps=0: expected a valid fit"),
+        (["fit.tv_weights=[-1]", "fit.tv_weights=[]"], "--set fit.tv_weights=[]: expected a valid fit"),
+        (["network.channels=[4]"], "--set network.channels=[4]: expected a valid network"),
+    ],
+)
+def test_an_override_is_blamed_for_its_value_and_the_file_for_its_own(
+    file: Path, overrides: list[str], blamed: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(file, overrides=["design.retries=3", *overrides])
+    assert str(caught.value).startswith(blamed)
+    assert str(file) not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["grid: {size: 0}", "fit: {steps: 0}"])
+def test_the_file_is_blamed_where_others_are_overridden(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_config(path, overrides=["grid.pixel_mm=0.5", "fit.refit_steps=3"])
+    assert str(caught.value).startswith(f"{path}: expected a valid ")
+    assert "--set" not in str(caught.value)
+
+
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
         load_config({"grid": {"size": 0}, "fit": {"step": 3}})

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ctuq.errors import InputError
-from ctuq.scan_file import find_problems, inspect, opened_scan, read_scan
+from ctuq.scan_file import inspect, opened_scan, read_scan
 from ctuq.scan_source import CountRows
 from ctuq.source_choice import SourceChoice
 from tests.ctuq.scan_layouts import Measurement, measurement, write_data_exchange
@@ -59,7 +59,7 @@ def test_angles_that_dangle_are_not_made_up(path: Path) -> None:
         del file["exchange/theta"]
         file["exchange/theta"] = h5py.ExternalLink("gone.h5", "theta")
 
-    assert "a link to theta in gone.h5" in find_problems(changed(path, change))[0]
+    assert "a link to theta in gone.h5" in inspect(changed(path, change)).problems[0]
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("rad", 1.0), ("", 1.0), ("degrees", 180 / np.pi)])
@@ -78,7 +78,7 @@ def test_small_angles_without_a_unit_are_not_guessed(path: Path) -> None:
         file["exchange/theta"][...] = np.arange(12) * 0.3
         del file["exchange/theta"].attrs["units"]
 
-    assert "look like radians: none exceeds 3.3" in find_problems(changed(path, change))[0]
+    assert "look like radians: none exceeds 3.3" in inspect(changed(path, change)).problems[0]
 
 
 @pytest.mark.parametrize("last", [5.0, np.pi])
@@ -119,7 +119,7 @@ def test_references_without_axes_follow_the_projections_where_their_shape_says_s
             del file[f"exchange/{name}"].attrs["axes"]
 
     # four flats are no three rows, but three darks are: those could be read either way
-    (problem,) = find_problems(changed(path, change))
+    (problem,) = inspect(changed(path, change)).problems
     assert "expected one way to read frames without beam in exchange/data_dark, got shape (3, 3, 10)" in problem
     changed(path, lambda file: file["exchange/data_dark"].attrs.update({"axes": "y:theta_dark:x"}))
     assert torch.equal(read_scan(path, row=1).sinogram, wanted)
@@ -163,9 +163,9 @@ def test_further_exchange_groups_are_entries(path: Path) -> None:
 
 def test_of_numbered_groups_alone_one_must_be_chosen(tmp_path: Path) -> None:
     path = write_data_exchange(tmp_path / "scan.h5", measurement(), group="exchange_1")
-    assert find_problems(path) == []
+    assert inspect(path).problems == ()
     write_data_exchange(path, measurement(seed=1), group="exchange_2", mode="r+")
-    assert "choose one with --entry exchange_1" in find_problems(path)[0]
+    assert "choose one with --entry exchange_1" in inspect(path).problems[0]
 
 
 def test_units_that_are_not_said_are_counts_where_there_are_flats(path: Path) -> None:
@@ -174,7 +174,7 @@ def test_units_that_are_not_said_are_counts_where_there_are_flats(path: Path) ->
     assert header.units == "counts"
     assert header.units_why == "they say units 'none', and there are frames of the open beam"
     changed(path, lambda file: file.__delitem__("exchange/data_white"))
-    assert "'line_integral' or 'counts' as the attribute units" in find_problems(path)[0]
+    assert "'line_integral' or 'counts' as the attribute units" in inspect(path).problems[0]
 
 
 def test_darks_may_be_missing(path: Path) -> None:
@@ -249,11 +249,11 @@ def test_named_datasets_of_a_file_of_no_layout(path: Path) -> None:
     with h5py.File(path) as source, h5py.File(path.with_name("other.h5"), "w") as file:
         source.copy("exchange", file, name="scan")
     other = path.with_name("other.h5")
-    assert "name the datasets with --data, --angles, --flats and --darks" in find_problems(other)[0]
+    assert "name the datasets with --data, --angles, --flats and --darks" in inspect(other).problems[0]
     choice = SourceChoice(data="scan/data", angles="scan/theta", flats="scan/data_white", darks="scan/data_dark")
     assert inspect(other, choice).layout == "HDF5"
     assert torch.equal(read_scan(other, row=1, choice=choice).sinogram, wanted)
-    assert len(find_problems(other, SourceChoice(data="scan/data", flats="scan/nothing"))) == 3
+    assert len(inspect(other, SourceChoice(data="scan/data", flats="scan/nothing")).problems) == 3
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".npy"])
@@ -266,4 +266,4 @@ def test_angles_of_a_file_win(path: Path, suffix: str) -> None:
         angles.write_text(("," if suffix == ".csv" else "\n").join(map(str, degrees)))
     assert inspect(path, SourceChoice(angles=str(angles))).theta_deg == pytest.approx(degrees)
     angles.write_bytes(b"no numbers")
-    assert "expected angles in degrees" in find_problems(path, SourceChoice(angles=str(angles)))[0]
+    assert "expected angles in degrees" in inspect(path, SourceChoice(angles=str(angles))).problems[0]

@@ -35,6 +35,11 @@ def test_names_versions_and_the_machine() -> None:
     assert all(finding.detail for finding in found.values())
 
 
+def test_little_memory_is_said_in_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "available_memory", lambda: 40_000_000)
+    assert "40.0 MB of it available" in finding("memory").detail
+
+
 @pytest.mark.parametrize("kind", ["parallel", "fan", "cone"])
 def test_the_cpu_matrix_has_an_exact_adjoint(kind: str) -> None:
     found = finding(f"{kind}-beam rays, CPU")

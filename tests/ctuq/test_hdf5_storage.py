@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ctuq.hdf5_storage import storage_problem
-from ctuq.scan_file import find_problems
+from ctuq.scan_file import inspect
 from tests.ctuq.scan_layouts import measurement, write_data_exchange
 
 DATA = "exchange/data"
@@ -96,7 +96,7 @@ def test_what_is_not_on_disk_is_named(tmp_path: Path, case: str) -> None:
         del file[DATA]
         change(file)
         file[DATA].attrs["units"] = "counts"
-    (problem,) = find_problems(path)
+    (problem,) = inspect(path).problems
     assert words in problem
     assert problem.startswith(f"expected {DATA} with the projections")
 

@@ -40,6 +40,19 @@ def test_what_is_hidden_between_known_rays_of_a_straight_view_is_found_again(hid
             assert not filled[view].any()
 
 
+def test_a_detector_row_without_a_known_ray_is_found_between_its_neighbours() -> None:
+    view, row, column = torch.meshgrid(torch.arange(3.0), torch.arange(5.0), torch.arange(4.0), indexing="ij")
+    volume = view + 10 * row + column
+    known = torch.ones(volume.shape, dtype=torch.bool)
+    known[1, 2] = known[2, 4] = False
+    known[0, 3, 1] = False
+    filled = interpolated(torch.where(known, volume, math.nan), known)
+    assert filled[known].equal(volume[known])
+    torch.testing.assert_close(filled[:2], volume[:2])
+    torch.testing.assert_close(filled[2, 4], volume[2, 3])  # beyond the last it goes on
+    assert not interpolated(volume, torch.zeros_like(known)).any()
+
+
 def test_a_scan_without_stated_noise_has_no_masked_rays_until_it_is_given_some() -> None:
     scan = Scan(RAMP, GEOMETRY)
     assert not scan.masked.any()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ctuq.errors import InputError
-from ctuq.scan_file import find_problems, inspect, read_scan
+from ctuq.scan_file import inspect, read_scan
 from ctuq.source_choice import SourceChoice
 from tests.ctuq.scan_layouts import interleaved, measurement, write_nxtomo
 
@@ -53,7 +53,7 @@ def test_what_is_told(path: Path) -> None:
     assert (header.layout, header.why) == ("NXtomo", "entry/instrument/det has an image_key")
     assert (header.name, header.entries, header.angles_from) == ("entry of scan", (), ANGLE)
     assert header.theta_deg == tuple(15.0 * i for i in range(12))
-    assert header.notes[0] == "1 frames are left out: the file calls them invalid (image_key 3)"
+    assert header.notes[0] == "1 frame left out, which the file calls invalid (image_key 3)"
     assert header.notes[1].startswith(
         "no geometry and no pixel size in the file: parallel rays; lengths are in detector"
     )
@@ -82,7 +82,7 @@ def two_entries(path: Path) -> Path:
 
 
 def test_of_several_entries_one_must_be_chosen(path: Path) -> None:
-    (problem,) = find_problems(two_entries(path))
+    (problem,) = inspect(two_entries(path)).problems
     assert "expected one scan of the file's entry, entry2, got 2: choose one with --entry entry" in problem
     first, second = (read_scan(path, row=0, choice=SourceChoice(entry=name)) for name in ("entry", "/entry2"))
     assert (first.name, second.name) == ("entry of scan row 0", "entry2 of scan row 0")
@@ -127,7 +127,7 @@ def test_a_virtual_dataset_of_one_file_a_frame(path: Path, tmp_path: Path) -> No
 
     assert torch.equal(read_scan(changed(path, change), row=1).sinogram, wanted)
     (tmp_path / "frame_3.h5").unlink()
-    assert "a virtual dataset whose source frame_3.h5 is not there" in find_problems(path)[0]
+    assert "a virtual dataset whose source frame_3.h5 is not there" in inspect(path).problems[0]
 
 
 def external_loop(file: Any) -> None:
@@ -174,7 +174,7 @@ BAD: dict[str, tuple[Callable[[Any], None], list[str]]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_file_is_refused_with_what_to_try(path: Path, case: str) -> None:
     change, fragments = BAD[case]
-    problems = find_problems(changed(path, change))
+    problems = inspect(changed(path, change)).problems
     assert problems
     for fragment in fragments:
         assert fragment in problems[0]
@@ -211,7 +211,7 @@ def test_links_to_the_detector_are_no_second_one(path: Path, *, soft: bool) -> N
             group[name] = h5py.SoftLink(f"/{DETECTOR}/{name}") if soft else file[f"{DETECTOR}/{name}"]
         file["entry/again"] = h5py.SoftLink("/entry/instrument")
 
-    assert find_problems(changed(path, change)) == []
+    assert inspect(changed(path, change)).problems == ()
     assert inspect(path).why == "entry/instrument/det has an image_key"
 
 

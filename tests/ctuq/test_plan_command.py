@@ -10,6 +10,7 @@ import pytest
 
 from ctuq import plan_jobs
 from ctuq.__main__ import main
+from ctuq.errors import CtuqError
 from ctuq.result_file import read_result
 from ctuq.sinogram_file import write_sinogram_file
 from tests.ctuq.fake_planning import SMALL, GaussianReconstruct, gaussian_reconstruction, scan_of
@@ -69,7 +70,9 @@ def test_a_result_is_planned_from_without_reconstructing(
     assert model.n_views == []
     region = ["--criterion", "roi", "--roi", "disc:2,2,3"]
     assert main(["plan", str(result), "--candidates", "36", "-n", "1", *region]) == 0
-    assert "score (1/mm²)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "score (1/mm²)" in said
+    assert "disc: 1 view to add to 4" in said
 
 
 def test_the_reconstruction_can_be_kept_and_planned_from_again(
@@ -89,11 +92,15 @@ def test_the_reconstruction_can_be_kept_and_planned_from_again(
 
 
 def test_the_reconstruction_is_kept_before_the_plan_can_fail(
-    model: GaussianReconstruct, few: Path, tmp_path: Path
+    model: GaussianReconstruct, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CtuqError("out of luck")
+
+    monkeypatch.setattr(plan_jobs, "plan", fail)
     kept = tmp_path / "kept.h5"
-    words = ["--candidates", "5", "-n", "9", "--keep-reconstruction", str(kept)]
-    assert main(["plan", str(few), *SETTINGS, *words]) == 2
+    words = ["--candidates", "5", "-n", "1", "--keep-reconstruction", str(kept)]
+    assert main(["plan", str(few), *SETTINGS, *words]) == 1
     assert read_result(kept).provenance.scan_name == "disc"
 
 
@@ -128,13 +135,23 @@ def test_candidates_may_be_a_file_of_degrees(
     ("arguments", "message"),
     [
         (["--candidates", "some"], "a number or a file of angles"),
+        (["--candidates", "0"], "at least 1 candidate, got 0"),
+        (["--candidates", "-5"], "a number or a file of angles"),
+        (["--candidates", "{here}/bad.npy"], "must be finite"),
+        (["--candidates", "{here}/twice.txt"], "more than once"),
         (["--candidates", "5", "-n", "9"], "at least 9 candidates"),
+        (["--set", "design.forbidden_deg=[[0, 180]]"], "at least 2 candidates to choose from, got 0"),
+        (["--set", "design.min_separation_deg=.inf"], "must be finite"),
+        (["-n", "-1"], "Invalid value for"),
+        (["--seed", "-1"], "Invalid value for"),
+        (["--roi", "disc:90,0,1"], "a pixel inside"),
+        (["--roi", "disc:nan,0,1"], "disc:X,Y,RADIUS"),
         (["--out", "a.txt"], "to end in .npy, .csv, .json, .h5"),
         (["--out", "{missing}/a.npy"], "does not exist"),
         (["--roi", "square:1"], "disc:X,Y,RADIUS"),
         (["--criterion", "best"], "best"),
         (["--set", "design.n_draw=3"], "design.n_draw"),
-        (["--device", "cuda"], "got cuda"),
+        (["--device", "cuda"], "a CUDA device"),
         (["--out", "a.h5", "--keep-reconstruction", "a.h5"], "a name of its own"),
     ],
 )
@@ -146,6 +163,9 @@ def test_a_wrong_request_ends_with_2(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = [word.format(missing=tmp_path / "missing") for word in arguments]
+    np.save(tmp_path / "bad.npy", [10.0, np.nan])
+    (tmp_path / "twice.txt").write_text("10\n10\n20\n", encoding="utf-8")
+    given = [word.format(missing=tmp_path / "missing", here=tmp_path) for word in arguments]
     assert main(["plan", str(few), "-n", "2", *SETTINGS, *given]) == 2
     assert message in capsys.readouterr().err
+    assert model.n_views == []

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ctuq import preparation
+from ctuq.available_memory import available_memory
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.preparation import Estimate, estimate, prepare, require_feasible
@@ -125,7 +126,7 @@ def test_a_grid_too_large_for_memory_names_the_largest_that_fits(
         return estimate(fan_scan(), config(grid={"size": grid_size}, posterior={"method": method}))
 
     available = at(largest).memory_bytes
-    monkeypatch.setattr(preparation, "available_memory", lambda: available)
+    monkeypatch.setattr(preparation, "available_memory", lambda _device: available)
     (problem,) = at(size).problems
     assert f"got grid.size {size or 70} " in problem
     assert problem.endswith(f"grid.size up to {largest}")
@@ -141,7 +142,7 @@ def test_the_named_size_fits_although_dense_posteriors_take_more_than_larger_sam
 
     available = at(51).memory_bytes
     assert at(50).memory_bytes > available
-    monkeypatch.setattr(preparation, "available_memory", lambda: available)
+    monkeypatch.setattr(preparation, "available_memory", lambda _device: available)
     (problem,) = at(64).problems
     found = re.search(r"grid\.size up to (\d+)$", problem)
     assert found is not None
@@ -154,7 +155,7 @@ def test_fewer_rays_are_advised_before_a_smaller_image(monkeypatch: pytest.Monke
         return estimate(fan_scan(n_views=60), config(grid={"size": 24}, scan={"detector_bin": 1} | scan))
 
     available = at(**{name: value}).memory_bytes
-    monkeypatch.setattr(preparation, "available_memory", lambda: available)
+    monkeypatch.setattr(preparation, "available_memory", lambda _device: available)
     (problem,) = at().problems
     assert "GB: choose scan." in problem
     assert f"scan.{name}={value}" in problem
@@ -162,7 +163,7 @@ def test_fewer_rays_are_advised_before_a_smaller_image(monkeypatch: pytest.Monke
 
 
 def test_where_nothing_fits_a_smaller_network_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "available_memory", lambda: 1000)
+    monkeypatch.setattr(preparation, "available_memory", lambda _device: 1000)
     (problem,) = estimate(fan_scan(), Config()).problems
     assert problem.endswith("use a smaller network (network.channels), or more memory")
     with pytest.raises(InputError, match="free memory"):
@@ -171,13 +172,13 @@ def test_where_nothing_fits_a_smaller_network_is_advised(monkeypatch: pytest.Mon
 
 def test_what_fits_has_no_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = estimate(fan_scan(), Config()).memory_bytes
-    monkeypatch.setattr(preparation, "available_memory", lambda: needed)
+    monkeypatch.setattr(preparation, "available_memory", lambda _device: needed)
     assert estimate(fan_scan(), Config()).problems == []
     require_feasible(fan_scan(), Config())
 
 
 def test_available_memory_is_what_this_machine_has() -> None:
-    assert 0 < preparation.available_memory() < 2**50
+    assert 0 < available_memory() < 2**50
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("3000000\n", 2_250_000), ("1000\n", 0)])
@@ -185,11 +186,11 @@ def test_a_containers_limit_counts_but_for_files_in_cache(tmp_path: Path, limit:
     (tmp_path / "memory.max").write_text(limit)
     (tmp_path / "memory.current").write_text("1000000\n")
     (tmp_path / "memory.stat").write_text("anon 700000\ninactive_file 250000\n")
-    assert preparation.available_memory(tmp_path) == expected
+    assert available_memory(group=tmp_path) == expected
 
 
 def test_a_container_without_a_limit_has_the_machines_memory(tmp_path: Path) -> None:
     for name, text in {"memory.max": "max\n", "memory.current": "1\n", "memory.stat": "inactive_file 0\n"}.items():
         (tmp_path / name).write_text(text)
-    assert preparation.available_memory(tmp_path) > 10**8
-    assert preparation.available_memory(tmp_path / "none") > 10**8
+    assert available_memory(group=tmp_path) > 10**8
+    assert available_memory(group=tmp_path / "none") > 10**8

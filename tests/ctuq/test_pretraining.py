@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from ctuq import initial_weights as initial_weights_module
+from ctuq import pretraining
 from ctuq.__main__ import main
 from ctuq.batch_planning import Wishes
 from ctuq.config import Config, load_config
@@ -210,6 +211,14 @@ def test_what_could_not_be_reconstructed_is_refused_and_the_file_may_be_yet_to_m
     with pytest.raises(InputError, match=r"grid\.largest_attenuation"):
         pretrain(scan(), config("network.output=sigmoid"))
     assert weights("fit.init=not-yet", "pretraining.steps=2").weights
+
+
+def test_images_that_do_not_fit_into_memory_are_refused_with_how_many_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "available_memory", lambda: 100_000)
+    words = r"the 100\.0 kB of free memory, got pretraining.images=49 of 16 × 16 pixels, .* 100\.4 kB: .* up to 48"
+    with pytest.raises(InputError, match=words):
+        pretrain(scan(), config("pretraining.images=49"))
+    assert pretrain(scan(), config("pretraining.images=48", "pretraining.steps=1")).weights
 
 
 @pytest.mark.parametrize("setting", ["images=1", "noise=-1", "noise=.nan", "steps=0", "batch=0"])

@@ -6,6 +6,8 @@ import pytest
 
 from ctuq.events import TerminalEvents
 from ctuq.progress import Progress, Stretch, duration
+from dip import FitSettings, fit
+from tests.dip.test_fit import DATA, HOLDOUT, TRANSFORM, network, network_input
 
 
 @pytest.fixture
@@ -27,10 +29,33 @@ def later(clock: list[float], seconds: float, stage: str, done: int, total: int,
 
 
 def test_a_fit_says_which_of_its_runs_it_is_in_and_what_is_left(clock: list[float]) -> None:
-    found = later(clock, 10, "fit", 300, 1000, run=2, runs=5, loss=0.1234)
-    assert found.name == "fitting the network (2 of 5)"
+    found = later(clock, 10, "fit", 300, 1000, run=3, runs=5, loss=0.1234)
+    assert found.name == "fitting the network (3 of 5: again without choosing rays)"
     assert found.share == "30 %"
     assert found.rest == "about 35 s left, loss 0.123"
+
+
+def test_every_run_of_a_fit_says_what_it_is_for() -> None:
+    settings = FitSettings(steps=2, refit_steps=1, tv_weights=(0.0, 1e-4), misfit_floors=(0.1,), bfloat16=False)
+    told: list[str] = []
+    progress = Progress()
+    fit(
+        [network()],
+        network_input()[None],
+        TRANSFORM,
+        DATA,
+        holdout=HOLDOUT,
+        settings=settings,
+        on_step=lambda done, total, info: told.append(progress.step("fit", done, total, info).name),
+    )
+    runs = [name.partition("(")[2].rstrip(")") for name in dict.fromkeys(told)]
+    assert runs == [
+        "1 of 5: trying settings",
+        "2 of 5: trying settings",
+        "3 of 5: again without choosing rays",
+        "4 of 5: again with all rays",
+        "5 of 5: again without test rays",
+    ]
 
 
 def test_the_rest_of_a_search_is_not_guessed(clock: list[float]) -> None:
@@ -43,6 +68,7 @@ def test_nothing_is_left_at_the_end_and_nothing_known_at_the_start(clock: list[f
 
 
 def test_files_and_slices_are_counted(clock: list[float]) -> None:
+    assert Progress().step("look", 0, 1, {}).share == "0 of 1 file"
     found = later(clock, 3, "look", 12, 40, gigabytes_read=3.1)
     assert (found.name, found.share, found.rest) == ("reading scans", "12 of 40 files", "gigabytes read 3.1")
 

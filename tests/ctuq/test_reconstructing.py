@@ -343,7 +343,7 @@ def test_stages_are_told_in_order_and_to_their_end() -> None:
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "available_memory", lambda: 10**6)
+    monkeypatch.setattr(preparation, "available_memory", lambda _device: 10**6)
     told: list[object] = []
     with pytest.raises(InputError, match="free memory"):
         reconstruct(disc_scan(), load_config(overrides=QUICK), on_step=lambda *step: told.append(step))

@@ -100,9 +100,12 @@ def test_limits_and_draws_do_not_end_a_comparison(
         (["-n", "40"], "a scan of at least 43 views"),
         (["--against", "golden,best"], "got best"),
         (["--set", "design.forbidden_deg=[[9, 1]]"], "runs forwards"),
+        (["--set", "design.forbidden_deg=[[1, 179]]"], "candidates to choose from, got 0 of"),
+        (["--start", "0"], "Invalid value for"),
+        (["--random-seeds", "-1"], "Invalid value for"),
         (["--reference", "{wrong}"], "a reference image of (12, 12) pixels"),
         (["--reference", "absent.npy"], "expected an image in 1/mm"),
-        (["--device", "cuda"], "got cuda"),
+        (["--device", "cuda"], "a CUDA device"),
         (["--out", "{scan}", "--force"], "differ from what they are made from"),
     ],
 )

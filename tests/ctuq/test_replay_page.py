@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -55,6 +56,18 @@ def test_planning_is_compared_with_each_other_order(made: Replay) -> None:
         assert words in page, words
     assert "<b>disc" not in page
     assert len(page) < 8e6
+
+
+@pytest.mark.parametrize(("chi_square", "told"), [(1.31, "1.31"), (0.79, "0.79"), (math.nan, "nan")])
+def test_error_bars_that_are_not_to_be_believed_are_named_in_the_headline(
+    made: Replay, chi_square: float, told: str
+) -> None:
+    assert "not to be believed" not in render_replay(made)
+    golden = made.curves["golden"]
+    off = replace(golden, points=(*golden.points[:-1], replace(golden.points[-1], chi_square=chi_square)))
+    page = render_replay(replace(made, curves={**made.curves, "golden": off}))
+    banner = " ".join(page.partition('id="verdict"')[2].partition("</section>")[0].split())
+    assert f"from 0.8 to 1.25 where they are, is {told} (golden) with 8 views." in banner
 
 
 def test_planning_alone_is_shown_too(made: Replay) -> None:

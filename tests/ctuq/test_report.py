@@ -75,6 +75,17 @@ def test_the_page_loads_nothing_from_anywhere(tmp_path: Path) -> None:
     assert "default-src 'none'" in html
 
 
+def test_marks_are_numbered_in_the_order_of_the_page() -> None:
+    numbers = re.findall(r'<span class="tag">(\d)</span>', render_report(fake_reconstruction()))
+    assert list(dict.fromkeys(numbers)) == ["1", "2", "3"]
+
+
+def test_the_image_is_called_what_it_is() -> None:
+    text = Page(render_report(fake_reconstruction())).text
+    assert "The network's, refitted to all rays; the posterior is centred on it." in text
+    assert "posterior mean" not in text
+
+
 def test_everything_is_on_the_page() -> None:
     made = fake_reconstruction(provenance=fake_provenance(notes=("first warning", "second warning")))
     page = Page(render_report(made))
@@ -97,7 +108,7 @@ def test_everything_is_on_the_page() -> None:
         "beam hardening and scatter are not in it",
         "training steps that the choosing rays chose 700",
         "Sample 1 of 4",
-        "least certain 3 around (",
+        "least certain 1 around (",
         "worst residual",
         "3°, 43°, 83°",
     ):
@@ -229,7 +240,7 @@ def test_views_that_tested_are_marked_and_rays_beyond_their_deviation_counted() 
     residual = scaled_residual(made.rays, made.rays.sinogram, made.image)
     assert found["beyond"] == [100 * float((abs(residual) > limit).mean()) for limit in (2, 3)]
     text = Page(render_report(made)).text
-    assert "12 views over 0 to 165°, all fitted in the end; 2 are test views" in text
+    assert "12 views over 0 to 165°, all fitted in the end; 2 test views, predicted" in text
     assert "noise alone would leave 4.6 % and 0.27 %" in text
 
 

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from ctuq import jobs
 from ctuq.__main__ import main
+from ctuq.computing_device import resolve_device
 from ctuq.errors import CtuqError, InputError
 from ctuq.result_file import read_result
 from tests.ctuq.fake_command import FakeReconstruct, names
@@ -67,12 +68,13 @@ def test_force_replaces_every_output(fake: FakeReconstruct, scan: Path, out: Pat
     assert b"old" not in [path.read_bytes() for path in outputs]
 
 
-def test_cuda_is_refused_until_it_is_tested(
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device that can be used")
+def test_cuda_is_refused_where_there_is_none(
     fake: FakeReconstruct, scan: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["reconstruct", str(scan), "--out", str(out), "--device", "cuda"]) == 2
     assert "--device cpu" in capsys.readouterr().err
-    assert jobs.resolve_device("auto") == "cpu"
+    assert resolve_device("auto") == "cpu"
 
 
 @pytest.mark.parametrize(

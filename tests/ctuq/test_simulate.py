@@ -12,7 +12,7 @@ import pytest
 from ctuq.__main__ import main
 from ctuq.errors import InputError
 from ctuq.phantoms import phantom
-from ctuq.scan_file import find_problems, read_scan
+from ctuq.scan_file import inspect, read_scan
 from ctuq.sinogram_file import write_sinogram_file
 from ctuq.transmission import line_integrals
 from operators import filtered_back_projection
@@ -71,7 +71,7 @@ def test_by_default_flats_are_as_good_as_views_and_nothing_warns_of_rings(tmp_pa
 def test_line_integrals_are_read_back_as_a_scan_of_the_truth(tmp_path: Path, options: tuple[str, ...]) -> None:
     path = tmp_path / "b.h5"
     assert simulate(path, "--noise", "0.001", "--views", "90", "--phantom", "rectangles", *options) == 0
-    assert find_problems(path) == []
+    assert inspect(path).problems == ()
     with h5py.File(path) as file:
         truth = file["simulation/truth"][()]
         pixel_mm = float(file["simulation/truth"].attrs["pixel_mm"])
@@ -157,7 +157,7 @@ def test_pictures_that_are_none_are_refused(tmp_path: Path, values: object) -> N
 
 def test_a_narrow_arc_is_read_back(tmp_path: Path) -> None:
     assert simulate(tmp_path / "arc.h5", "--arc", "5", "--noise", "0.02") == 0
-    assert find_problems(tmp_path / "arc.h5") == []
+    assert inspect(tmp_path / "arc.h5").problems == ()
 
 
 def test_line_integrals_are_written_as_any_other_scan_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ctuq.errors import InputError
 from ctuq.scan import Scan
-from ctuq.scan_file import find_problems, inspect, read_scan
+from ctuq.scan_file import inspect, read_scan
 from ctuq.sinogram_file import write_sinogram_file
 from operators import FanBeam, ImageGrid
 
@@ -122,7 +122,7 @@ def test_a_bad_file_is_refused_with_what_to_try(path: Path, case: str) -> None:
     change, fragments = BAD[case]
     with h5py.File(path, "r+") as file:
         change(file)
-    problems = find_problems(path)
+    problems = inspect(path).problems
     assert len(problems) == 1
     for fragment in fragments:
         assert fragment in problems[0]
@@ -132,7 +132,7 @@ def test_a_bad_file_is_refused_with_what_to_try(path: Path, case: str) -> None:
 
 
 def test_a_good_file_has_no_problems(path: Path) -> None:
-    assert find_problems(path) == []
+    assert inspect(path).problems == ()
     assert inspect(path).geometry().sinogram_shape == (12, 10)
 
 
@@ -140,7 +140,7 @@ def test_every_problem_is_named_at_once(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for case in ("too few angles", "counts", "no pitch", "axis off the detector"):
             BAD[case][0](file)
-    assert len(find_problems(path)) == 4
+    assert len(inspect(path).problems) == 4
     with pytest.raises(InputError) as caught:
         read_scan(path)
     assert str(caught.value).count("\n- ") == 4
@@ -177,7 +177,6 @@ def test_a_missing_file_a_folder_and_another_format(tmp_path: Path) -> None:
             with pytest.raises(InputError) as caught:
                 attempt(tmp_path / name)
             assert got in str(caught.value)
-        assert got in find_problems(tmp_path / name)[0]
 
 
 def test_a_file_that_is_cut_short(path: Path) -> None:
@@ -190,9 +189,9 @@ def test_a_file_that_is_cut_short(path: Path) -> None:
 def test_damaged_headers(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content.replace(b"HEAP", b"HOLE"))
-    with pytest.raises(InputError, match=r"scan\.h5: expected"):
-        read_scan(path)
-    assert len(find_problems(path)) == 1
+    for attempt in (read_scan, inspect):
+        with pytest.raises(InputError, match=r"scan\.h5: expected"):
+            attempt(path)
 
 
 def test_a_chunk_that_does_not_decompress(path: Path) -> None:
@@ -201,7 +200,7 @@ def test_a_chunk_that_does_not_decompress(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
     path.write_bytes(content)
-    assert find_problems(path) == []  # headers alone cannot tell
+    assert inspect(path).problems == ()  # headers alone cannot tell
     with pytest.raises(InputError, match=r"scan\.h5: expected an undamaged file"):
         read_scan(path)
 
@@ -215,5 +214,5 @@ def test_no_header_check_reads_projections(path: Path, monkeypatch: pytest.Monke
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", watched)
-    assert find_problems(path) == []
+    assert inspect(path).problems == ()
     assert read == ["/exchange/theta"]

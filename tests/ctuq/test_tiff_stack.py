@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from ctuq.errors import InputError
-from ctuq.scan_file import find_problems, inspect, read_scan
+from ctuq.scan_file import inspect, read_scan
 from ctuq.source_choice import SourceChoice
 from tests.ctuq.scan_layouts import measurement, write_tiff_stack
 
@@ -95,7 +95,7 @@ def test_a_bad_stack_is_refused_with_what_to_try(path: Path, case: str) -> None:
     change, fragments = BAD[case]
     tifffile.imwrite(path.with_name("wide.tif"), np.ones((3, 12), "u2"))
     change(path)
-    problems = find_problems(path)
+    problems = inspect(path).problems
     assert problems
     for fragment in fragments:
         assert fragment in problems[0]
@@ -110,7 +110,7 @@ def test_what_is_no_toml_is_named(path: Path) -> None:
 
 
 def test_an_entry_makes_no_sense(path: Path) -> None:
-    assert "expected no --entry" in find_problems(path, SourceChoice(entry="one"))[0]
+    assert "expected no --entry" in inspect(path, SourceChoice(entry="one")).problems[0]
 
 
 def test_a_compressed_frame_that_does_not_unpack(tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_what_the_command_line_names_is_sought_from_the_working_folder(
     for flats in ("flats.tif", "../more/fl*.tif", str(tmp_path / "more" / "flats.tif")):
         header = inspect(path, SourceChoice(angles="angles.txt", flats=flats))
         assert (header.theta_deg[-1], header.n_flats, header.problems) == (77.0, 1, ())
-    assert "no such file" in find_problems(path, SourceChoice(flats="flats_*.tif"))[0]
+    assert "no such file" in inspect(path, SourceChoice(flats="flats_*.tif")).problems[0]
