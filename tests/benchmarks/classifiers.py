@@ -27,7 +27,8 @@ class LeNet(nn.Module):
     """Two convolutions and one linear layer for images of 28 x 28 (LeCun 1998); 3,870 weights.
 
     Args:
-        norm: group normalisation after the convolutions, by which the scale of their weights changes nothing.
+        norm: group normalisation after the convolutions, by which the scale of their weights changes nothing. It has no
+            parameters, as laplace-torch's KFAC takes none of a normalisation.
     """
 
     def __init__(self, *, norm: bool) -> None:
@@ -42,7 +43,7 @@ class LeNet(nn.Module):
 
     @staticmethod
     def _stage(n_in: int, n_out: int, *, norm: bool) -> list[nn.Module]:
-        between = [nn.GroupNorm(3, n_out, eps=_EPSILON)] if norm else []
+        between = [nn.GroupNorm(3, n_out, eps=_EPSILON, affine=False)] if norm else []
         return [nn.Conv2d(n_in, n_out, 5, bias=False), *between, nn.ReLU(), nn.AvgPool2d(2)]
 
 

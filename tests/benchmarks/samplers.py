@@ -146,7 +146,7 @@ def exactly(problem: Problem, n: int) -> tuple[dict[str, float], Tensor]:
 def sample(problem: Problem, make: Callable[[], PathwiseUpdate], n: int) -> tuple[dict[str, object], Samples]:
     """Figures of a sampler that need no comparison, and its draws."""
     started = time.process_time()
-    posterior = SampledPosterior(make(), mean=problem.mean, n_samples=n, batch=BATCH)
+    posterior = SampledPosterior(make(), mean=problem.mean, n_samples=n, block=BATCH)
     set_up, started = time.process_time() - started, time.process_time()
     samples = posterior.sample(n, generator=torch.Generator().manual_seed(1))
     seconds = (time.process_time() - started) / n
@@ -188,7 +188,7 @@ def steps_without(problem: Problem) -> dict[str, int | None]:
     for name, kind in kinds.items():
         generator = torch.Generator().manual_seed(0)
         update = kind(rays, tolerance=SETTINGS.tolerance, iterations=LIMIT_WITHOUT, rank=0, generator=generator)
-        samples = SampledPosterior(update, mean=torch.zeros(n, dtype=torch.float64), batch=8).sample(
+        samples = SampledPosterior(update, mean=torch.zeros(n, dtype=torch.float64), block=8).sample(
             8, generator=torch.Generator().manual_seed(1)
         )
         found[name] = (samples.passes - 3) // 2 if samples.converged else None

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from tests.benchmarks.environment import results
 from tests.benchmarks.readme_tables import ANGLES, NOISE_PERCENT
+from tests.benchmarks.small_experiment_sentences import small_experiments
 
 
 def sentences() -> dict[str, list[str]]:
@@ -22,7 +23,8 @@ def sentences() -> dict[str, list[str]]:
         "docs/howto/counts.md": [_axis()],
         "docs/howto/plan.md": [_next_angle()],
         "docs/howto/reconstruct.md": [_seconds(), _row_memory(), _damaged()],
-        "docs/howto/volumes.md": _volumes(),
+        "docs/howto/volumes.md": [*_volumes("cone_volume_24"), *_volumes("cone_volume_48")],
+        "docs/small_experiments.md": small_experiments(),
     }
 
 
@@ -171,8 +173,8 @@ def _damaged() -> str:
     return f"Of {found['inputs']} damaged files"
 
 
-def _volumes() -> list[str]:
-    one, other = results("cone_volume_24")["seeds"].values()
+def _volumes(name: str) -> list[str]:
+    one, other = results(name)["seeds"].values()
     voxels, inside, rays = (
         f"{100 * one[key]:.1f} and {100 * other[key]:.1f} %"
         for key in ("voxels_within_95", "object_voxels_within_95", "rays_within_95")

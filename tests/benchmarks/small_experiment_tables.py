@@ -86,26 +86,39 @@ def evidence() -> list[str]:
 
 
 def em() -> list[str]:
-    """One row a setting, means over seeds."""
+    """One row a setting: what is missing, network by network, as one may have two maxima; the others are means."""
 
     def rows() -> Iterator[list[str]]:
         seeds = results("em_sensitivity")["seeds"]
-        yield [
-            "exact",
-            "",
-            *(_mean([s["exact"] for s in seeds], key, "{:.3g}") for key in ("gap", "nll", "ece")),
-            "–",
-            "–",
-        ]
-        for curve in ("start", "learning_rate", "draws"):
+        for name in ("plain", "exact"):
+            yield [name, "", "–", *(_mean([s[name] for s in seeds], key, "{:.3g}") for key in ("nll", "ece")), "–", "–"]
+        for curve in ("start", "learning_rate", "as_it_was_left", "draws", "tolerance"):
             for value in seeds[0][curve]:
                 found = [seed[curve][value] for seed in seeds]
-                figures = [_mean(found, key, "{:.3g}") for key in ("gap", "nll", "ece", "iterations")]
-                converged = sum(row["converged"] for row in found)
-                yield [curve.replace("_", " "), value, *figures, f"{converged} of {len(found)}"]
+                ran_off = any(row["gap"] is None for row in found)
+                yield [
+                    curve.replace("_", " "),
+                    value,
+                    " / ".join("ran off" if row["gap"] is None else f"{row['gap']:.2f}" for row in found),
+                    *("–" if ran_off else _mean(found, key, "{:.3g}") for key in ("nll", "ece")),
+                    _mean(found, "iterations", "{:.0f}"),
+                    f"{sum(row['converged'] for row in found)} of {len(found)}",
+                ]
 
     columns = ("varied", "value", "missing evidence (nats)", "NLL", "ECE", "iterations", "converged")
     return _table("em_sensitivity", columns, rows())
+
+
+def digits_evidence() -> list[str]:
+    """One row a prediction, means over splits."""
+
+    def rows() -> Iterator[list[str]]:
+        found = [seed["validation"] for seed in results("digits_evidence")["seeds"]]
+        for method in found[0]:
+            chosen = [row[method] for row in found]
+            yield [method, *(_mean(chosen, key, "{:.3f}") for key in ("accuracy", "nll", "ece"))]
+
+    return _table("digits_evidence", ("prediction", "accuracy", "NLL (nats)", "ECE"), rows())
 
 
 def processes() -> list[str]:
@@ -122,34 +135,42 @@ def processes() -> list[str]:
                     method,
                     f"{row['rmse']:.4g}",
                     f"{row['nll']:.3f}",
-                    f"{row['off']:.2g}" if "off" in row else "–",
+                    *(f"{row[key]:.2g}" if key in row else "–" for key in ("off", "spread")),
                     "–" if residual is None else f"{residual:.2g}",
                     f"{row['seconds']:.3g}",
                 ]
 
-    columns = ("data", "method", "RMSE", "NLL", "off", "worst residual", "seconds")
+    columns = ("data", "method", "RMSE", "NLL", "off", "spread", "worst residual", "seconds")
     return _table("gp_sampling", columns, rows())
 
 
 def depth(case: str) -> list[str]:
-    """One row a depth: errors by factor, and the largest and smallest of any layer."""
+    """One row a depth, means over runs: errors by factor, and the largest and smallest of any layer."""
 
     def rows() -> Iterator[list[str]]:
-        for depth, found in results(f"linearisation_depth_{case}").items():
+        for depth, runs in results(f"linearisation_depth_{case}").items():
             if depth == "environment":
                 continue
-            layers = {name: row["error"] for name, row in found["layer"].items()}
+            layers = {name: statistics.fmean(run["layer"][name]["error"] for run in runs) for name in runs[0]["layer"]}
             worst, best = max(layers, key=lambda name: layers[name]), min(layers, key=lambda name: layers[name])
             yield [
                 depth,
-                *(f"{row['error']:.2g}" for row in found["factor"].values()),
-                f"{found['factor']['1']['spread']:.2f}",
+                _mean(runs, "size", "{:.1f}"),
+                *(_mean([run["factor"][factor] for run in runs], "error", "{:.2g}") for factor in factors),
+                *(_mean([run["factor"][factor] for run in runs], "spread", "{:.2f}") for factor in ("0.01", "1")),
                 f"{worst}: {layers[worst]:.2f}",
                 f"{best}: {layers[best]:.2f}",
             ]
 
-    factors = ("0.03", "0.1", "0.3", "1", "3")
-    columns = ("depth", *(f"error at {factor}" for factor in factors), "spread at 1", "worst layer", "best layer")
+    factors = ("1e-06", "0.0001", "0.01", "0.1", "0.3", "1", "3")
+    columns = (
+        "depth",
+        "size",
+        *(f"error at {float(factor):g}" for factor in factors),
+        *(f"spread at {factor}" for factor in ("0.01", "1")),
+        "worst layer",
+        "best layer",
+    )
     return _table(f"linearisation_depth_{case}", columns, rows())
 
 
@@ -199,6 +220,7 @@ def tables() -> dict[str, list[str]]:
     """By name."""
     return {
         "digits": digits(),
+        "digits_evidence": digits_evidence(),
         "lenet": lenet(),
         "evidence": evidence(),
         "em": em(),

@@ -17,6 +17,7 @@ from tests.benchmarks.classifiers import Dropout, LeNet, initialised, perceptron
 from tests.benchmarks.em_sensitivity import gradient_solve
 from tests.benchmarks.gp_sampling import Selection
 from tests.benchmarks.lenet_evidence import by_em, groups_of, shrunk, starts
+from tests.benchmarks.linear_classifier import LinearClassifier
 from tests.benchmarks.softmax_likelihood import UNIT, ClassifierModel, SoftmaxRoot, label_residual, predicted, rows_of
 from tests.dip.dense import dense, generator, randn
 
@@ -95,6 +96,21 @@ def test_the_posterior_of_laplace_torch_is_ours(variance: float) -> None:
     assert float((ours - variance * torch.eye(len(ours))).abs().max()) > 1e-3 * variance  # the labels do say something
 
 
+def test_a_likelihood_expanded_at_its_mode_has_the_posterior_there() -> None:
+    network, inputs = small()
+    linear = LinearClassifier.of(network, inputs, LABELS)
+    own, again = ClassifierModel.of(network, inputs, LABELS), linear.expanded(linear.network_weights)
+    torch.testing.assert_close((again.rows, again.data), (own.rows, own.data))
+    weights = linear.mode(torch.full_like(linear.network_weights, 0.7), linear.network_weights).weights
+    slope = torch.func.grad(linear.loss)(weights)
+    torch.testing.assert_close(linear.slope(weights), slope)
+    torch.testing.assert_close(slope, -weights / 0.7**2, atol=1e-4, rtol=0)
+    expanded = linear.expanded(weights)
+    covariance = 0.7**2 * expanded.rows @ expanded.rows.mT + torch.eye(len(expanded.data))
+    mean = 0.7**2 * expanded.rows.mT @ torch.linalg.solve(covariance, expanded.data)
+    torch.testing.assert_close(mean, weights, atol=1e-4, rtol=0)
+
+
 def test_predictions_without_a_step_are_the_networks() -> None:
     network, inputs = small()
     steps = torch.zeros(3, *NetworkJacobian(network, inputs).in_shape, dtype=torch.float64)
@@ -165,7 +181,7 @@ def test_em_finds_what_the_exact_evidence_says_of_a_classifier() -> None:
     network, inputs = small()
     groups = groups_of(NetworkJacobian(network, inputs), "layer", rows := rows_of(network, inputs, whitened=True))
     model = ClassifierModel(rows, 5 * randn(len(rows), seed=7))  # so much that all variances are wanted
-    found, cost = by_em(model, groups, generator=generator())
+    found, cost = by_em(model, groups, starts(model, groups), generator=generator())
     best = model.learn(groups, starts(model, groups))
     assert model.evidence(groups, found.variances) == pytest.approx(best.objective, rel=0.02)
     assert cost["passes"] > 2 * found.iterations
