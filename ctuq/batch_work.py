@@ -16,7 +16,7 @@ import torch
 from ctuq.archive import read_rows
 from ctuq.batch_job import Job, Slice, SliceResult, reason_of
 from ctuq.config import load_config
-from ctuq.errors import InputError
+from ctuq.errors import InputError, ShortageError
 from ctuq.figures import IMAGE_COLOURS, image_limits
 from ctuq.jobs import repeating_command
 from ctuq.memory_reuse import keep_freed_memory
@@ -39,7 +39,8 @@ def reconstruct_slices(job: Job) -> Iterator[SliceResult]:
         try:
             result = _reconstruct_slice(scan, rows[row], job)
         except Exception as error:  # noqa: BLE001  whatever it is, it is this row's failure
-            result = SliceResult(row=row, reason=reason_of(error), lasting=isinstance(error, InputError))
+            lasting = isinstance(error, InputError) and not isinstance(error, ShortageError)
+            result = SliceResult(row=row, reason=reason_of(error), lasting=lasting)
         yield replace(result, seconds=time.perf_counter() - began, host=socket.gethostname())
 
 

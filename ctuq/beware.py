@@ -46,7 +46,7 @@ def beware(
         method = "cg" if method == "dense" else method
         notes.append(
             f"expected samples whose equations are solved to posterior.tolerance={settings.tolerance:g}, got "
-            f"{residual:.2g} with posterior.method={method}: take the deviation as no better known, or try "
+            f"{residual:.3g} with posterior.method={method}: take the deviation as no better known, or try "
             f"{_ALTERNATIVES[method]}"
         )
     if settings.image_temperature != 1:
@@ -66,6 +66,12 @@ def beware(
             f"more rays than posterior.cholesky_rays={settings.cholesky_rays:,}, whose covariance is not held: test "
             f"rays were judged one by one, by {amount(judging_draws, 'draw')}; chi-square is the mean square of their "
             "z-scores, which does not see whether rays err together as predicted"
+        )
+    if not learned.solved:
+        notes.append(
+            "the variances rest on equations that were not solved to posterior.tolerance="
+            f"{settings.tolerance:g}: believe the error bars only as far as the test rays bear them out, or try a "
+            "larger posterior.max_iterations or posterior.preconditioner_rank, or another evidence.method"
         )
     if not learned.converged:
         notes.append(

@@ -11,3 +11,7 @@ class InputError(CtuqError, ValueError):
     """The request was wrong (a file, a scan, an option); the command line ends with exit code 2."""
 
     exit_code = 2
+
+
+class ShortageError(InputError):
+    """The request was right, but not for the memory that is free at present."""

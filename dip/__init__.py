@@ -17,7 +17,8 @@ from dip.gram import filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.holdout import Holdout, hold_out
 from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
-from dip.learning import EvidenceSettings, learn, learned_from, temperature
+from dip.learning import EvidenceSettings, learn, temperature
+from dip.learning_task import learned_from
 from dip.linear_model import LinearModel, PriorSettings, linearise
 from dip.linearisation_error import linearisation_error
 from dip.matern import MaternPrior

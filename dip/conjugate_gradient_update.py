@@ -8,7 +8,8 @@ from dip.pathwise import Update, updated_by_dual
 from dip.preconditioned_update import PreconditionedUpdate
 from operators import GramMap, conjugate_gradients
 
-_MARGIN = 0.9  # of the tolerance: draws are checked by passes of their own, whose rounding is another
+MARGIN = 0.9
+"""Of the tolerance, at which to stop: solutions are checked by passes of their own, whose rounding is another."""
 
 
 class ConjugateGradientUpdate(PreconditionedUpdate):
@@ -25,7 +26,7 @@ class ConjugateGradientUpdate(PreconditionedUpdate):
             GramMap(self.rays, shift=1.0),
             white - self.rays(latent.double()),
             iterations=self._iterations,
-            tolerance=_MARGIN * self.tolerance,
+            tolerance=MARGIN * self.tolerance,
             preconditioner=lambda residual: self._preconditioner.power(residual, -1),
             scale=white,  # which may be a small part of the data
         )

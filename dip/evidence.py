@@ -116,6 +116,7 @@ class Learned:
         evaluations: how often it was computed.
         converged: whether the optimiser was satisfied.
         lengths: names of those that are lengths, not variances.
+        solved: whether the equations behind them were, to the tolerance asked for.
     """
 
     variances: dict[str, float]
@@ -123,6 +124,7 @@ class Learned:
     evaluations: int
     converged: bool
     lengths: tuple[str, ...] = ()
+    solved: bool = True
 
     def scaled(self, factor: float, floors: Mapping[str, float]) -> Learned:
         """All variances times a factor, but none below its floor; the objective stays that of the unscaled ones.

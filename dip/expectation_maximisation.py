@@ -12,13 +12,13 @@ from torch import Tensor
 
 from dip.filter_covariance import DISTANCES, LENGTH_BOUNDS, correlations, tap_pairs, tap_root
 from dip.weight_prior import length_name
-from operators import GramMap, LinearMap, conjugate_gradients
+from operators import GramMap, LinearMap, Solution, conjugate_gradients
 
-Solve = Callable[[Mapping[str, float], Tensor, Tensor], Tensor]
-"""(variances, right-hand sides (n, rays), where to start (n, rays)) -> K⁻¹ of them, (n, rays).
+Solve = Callable[[Mapping[str, float], Tensor, Tensor], Solution]
+"""(variances, right-hand sides (n, rays), where to start (n, rays)) -> K⁻¹ of them, (n, rays), and its residuals.
 
-The start solves for other variances. A solver that stops early must begin at the multiple of it that is best for these,
-column by column: otherwise what is left of it counts as signal, and the variances run off.
+The start solves for other variances. A solver that stops early must begin at what of it is best for these, as
+`conjugate_gradients` does: otherwise what is left of it counts as signal, and the variances run off.
 """
 
 _LARGEST_STEP = 2.0  # of a variance, in natural logarithms
@@ -88,12 +88,15 @@ class Estimate(NamedTuple):
         iterations: that were made.
         gain: nats of evidence that the last step was worth, to first order.
         converged: whether it was worth less than the tolerance.
+        solved: whether the last solves reached theirs. If not, what is left of the data counts as explained, and the
+            variances may be far off.
     """
 
     variances: dict[str, float]
     iterations: int
     gain: float
     converged: bool
+    solved: bool
 
 
 def expectation_maximisation(
@@ -129,18 +132,19 @@ def expectation_maximisation(
         floors: smallest value of a variance, by name.
         on_step: called as (iterations, max_iterations, nats of evidence that the step was worth to first order).
     """
-    variances, gain, done = dict(start), math.inf, 0
+    variances, gain, done, solved = dict(start), math.inf, 0, True
     draws = _draw(rays, variances, settings.n_draws, generator)
-    solved = data.new_zeros(1 + settings.n_draws, rays.n_rays)
+    dual = data.new_zeros(1 + settings.n_draws, rays.n_rays)
     while gain > settings.tolerance and done < settings.max_iterations:
         done += 1
         factor = rays.factor(variances)
         columns = torch.cat([data[None], _simulated(rays, factor, variances, draws)])
-        solved = solve(variances, columns, solved)
-        variances, gain = _step(rays, variances, _energies(rays, factor, variances, solved), floors)
+        solution = solve(variances, columns, dual)
+        dual, solved = solution.value, solution.converged
+        variances, gain = _step(rays, variances, _energies(rays, factor, variances, dual), floors)
         if on_step is not None:
             on_step(done, settings.max_iterations, gain)
-    return Estimate(variances, done, gain, gain <= settings.tolerance)
+    return Estimate(variances, done, gain, gain <= settings.tolerance, solved)
 
 
 def conjugate_gradient_solve(rays: LatentRays, *, iterations: int, tolerance: float) -> Solve:
@@ -152,9 +156,9 @@ def conjugate_gradient_solve(rays: LatentRays, *, iterations: int, tolerance: fl
         tolerance: relative residual of each column.
     """
 
-    def solve(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Tensor:
+    def solve(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Solution:
         product = GramMap(rays.factor(variances), shift=rays.diagonal(variances))
-        return conjugate_gradients(product, columns, iterations=iterations, tolerance=tolerance, start=start).value
+        return conjugate_gradients(product, columns, iterations=iterations, tolerance=tolerance, start=start)
 
     return solve
 

@@ -5,28 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, SupportsFloat, get_args
+from typing import Literal, SupportsFloat, get_args
 
 import torch
 from torch import Tensor
 
 from dip.calibration import calibrate
-from dip.evidence import Learned, log_evidence, log_predictive, maximise, predictive_factor
-from dip.expectation_maximisation import (
-    ExpectationMaximisationSettings,
-    LatentRays,
-    Solve,
-    expectation_maximisation,
-)
+from dip.evidence import Learned, log_predictive, maximise, predictive_factor
+from dip.expectation_maximisation import ExpectationMaximisationSettings
 from dip.filter_covariance import LENGTH_BOUNDS
 from dip.fit import Fit, OnStep
 from dip.holdout import Holdout
 from dip.hyperprior import LogNormalPrior
+from dip.learning_by_sampling import learn_by_sampling, products_of_all_rays, products_of_task
+from dip.learning_task import LearningTask, learning_task
 from dip.linear_model import LinearModel
 from dip.misfit import total_variation
 from dip.posterior_settings import PosteriorSettings
-from dip.preconditioned_solve import PreconditionedSolve
-from dip.ray_covariance import RayCovariance
 from dip.ray_model import RayModel
 from dip.total_variation_prior import TotalVariationPrior
 
@@ -108,54 +103,31 @@ def learn(  # noqa: PLR0913  what is learned from, and how, for each method
     Raises:
         ValueError: another method than "held-out" for a model that has no weights for it to explain.
     """
-    task = _task(model, found, data, holdout, settings.max_rays)
+    task = learning_task(model, found, data, holdout, settings.max_rays)
     # Without noise K may be singular, and data that fit to the last digit are no reason to believe it.
     floors = {"noise": _LEAST_NOISE * task.noise, **floors}
     if settings.method == "held-out":
         return _maximise(_density_of_held_out(model, task, settings), task, floors, settings, on_step)
     if isinstance(model, LinearModel):
         if settings.method == "em":
-            some = len(model.rays) < data.numel()
-            products = _of_all_rays(model, found, data, holdout, solving, generator) if some else _of_task(model, task)
-            return _learn_by_sampling(products, task, floors, settings, generator, on_step)
+            by_sampling = ExpectationMaximisationSettings(
+                n_draws=settings.n_draws, max_iterations=settings.max_evaluations
+            )
+            if len(model.rays) < data.numel():
+                products = products_of_all_rays(model, found, data, holdout, solving, generator)
+            else:
+                products = products_of_task(model, task)
+            return learn_by_sampling(products, task, floors, by_sampling, generator, on_step)
         return _maximise(_density_of_all(model, found, task, settings), task, floors, settings, on_step)
     raise ValueError(f"method must be held-out for a tangent kernel, got {settings.method}: try an isotropic prior")
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The rays to learn from: some of the fitted, and those that choose for one member or another."""
-
-    rays: Tensor  # (n,) into the model's
-    covariance: RayCovariance
-    held: Tensor  # (members, n) bool: those that choose
-    held_residual: Tensor  # (members, n)
-    drive: Tensor  # (n,), what the model has to explain
-    noise: float  # mean square of the residuals
-
-    def evidence(self, variances: Mapping[str, float]) -> tuple[Tensor, Tensor]:
-        return log_evidence(self.covariance, variances, self.drive)
-
-    def start(self) -> dict[str, float]:
-        start = self.covariance.start(signal=100 * self.noise, noise=self.noise)
-        if "smooth" in start:
-            start["smooth"] = self.noise  # it is no part of the signal
-        return start
-
-
-def _task(model: RayModel, found: Fit, data: Tensor, holdout: Holdout, max_rays: int) -> _Task:
-    chooses = holdout.chooses.flatten(1)[:, model.rays]
-    rays = torch.nonzero(conditioned_on(holdout, max_rays)[model.rays] | chooses.any(dim=0))[:, 0]
-    covariance, held = model.covariance.select(rays), chooses[:, rays]
-    held_residual = found.holdout_residual.flatten(1).double()[:, model.rays][:, rays]
-    drive = model.drive((data - model.transform(found.image)).reshape(-1).double()[model.rays])[rays]
-    relative = covariance.diagonals["noise"].expand_as(held_residual)
-    noise = _weighted_mean_square(held_residual[held], relative[held]) or 1.0
-    return _Task(rays, covariance, held, held_residual, drive, noise)
-
-
 def _maximise(
-    objective: Objective, task: _Task, floors: dict[str, float], settings: EvidenceSettings, on_step: OnStep | None
+    objective: Objective,
+    task: LearningTask,
+    floors: dict[str, float],
+    settings: EvidenceSettings,
+    on_step: OnStep | None,
 ) -> Learned:
     def tell(done: int, total: int, value: float) -> None:
         if on_step is not None:
@@ -173,14 +145,14 @@ def _maximise(
     return dataclasses.replace(learned, lengths=task.covariance.lengths)
 
 
-def _density_of_held_out(model: RayModel, task: _Task, settings: EvidenceSettings) -> Objective:
+def _density_of_held_out(model: RayModel, task: LearningTask, settings: EvidenceSettings) -> Objective:
     if model.hyperprior is not None:
         # It does what the evidence's share does elsewhere.
         return _posterior_of_variances(_predictive(task, share=0.0), model.hyperprior, task.covariance.names)
     return _predictive(task, share=settings.fitted_share * float(task.held.sum()) / len(task.rays))
 
 
-def _density_of_all(model: LinearModel, found: Fit, task: _Task, settings: EvidenceSettings) -> Objective:
+def _density_of_all(model: LinearModel, found: Fit, task: LearningTask, settings: EvidenceSettings) -> Objective:
     if settings.method == "exact":
         return task.evidence
     rate = settings.tv_strength / (float(total_variation(found.image)) or 1.0)
@@ -188,7 +160,7 @@ def _density_of_all(model: LinearModel, found: Fit, task: _Task, settings: Evide
     return _posterior_of_variances(task.evidence, prior, task.covariance.names)
 
 
-def _predictive(task: _Task, *, share: float) -> Objective:
+def _predictive(task: LearningTask, *, share: float) -> Objective:
     def predictive(variances: Mapping[str, float]) -> tuple[SupportsFloat, Tensor]:
         return log_predictive(task.covariance, variances, task.held_residual, task.held, data=task.drive, share=share)
 
@@ -204,72 +176,6 @@ def _posterior_of_variances(
         return float(value) + density, slope + torch.tensor([slopes.get(name, 0.0) for name in names]).to(slope)
 
     return objective
-
-
-class _Products(NamedTuple):
-    """What "em" learns from: K by its products, data and a way to solve."""
-
-    rays: LatentRays
-    drive: Tensor
-    solve: Solve
-
-
-def _of_task(model: LinearModel, task: _Task) -> _Products:
-    def solve(variances: Mapping[str, float], columns: Tensor, _start: Tensor) -> Tensor:
-        return torch.cholesky_solve(columns.mT, torch.linalg.cholesky(task.covariance.matrix(variances))).mT
-
-    return _Products(model.latent_rays(model.rays[task.rays]), task.drive, solve)
-
-
-def _of_all_rays(
-    model: LinearModel,
-    found: Fit,
-    data: Tensor,
-    holdout: Holdout,
-    solving: PosteriorSettings,
-    generator: torch.Generator,
-) -> _Products:
-    """Of all but those that judge, whose covariance is too large to hold."""
-    every = torch.nonzero(~(holdout.judges | holdout.masked).reshape(-1))[:, 0]
-    weights = model.jacobian.weights()
-    drive = (data - model.transform(found.image)).double() + model.transform(model.jacobian(weights)).double()
-    rays = model.latent_rays(every)
-    solve = PreconditionedSolve(
-        rays,
-        tolerance=solving.tolerance,
-        iterations=solving.max_iterations,
-        rank=solving.preconditioner_rank,
-        generator=generator,
-        rounding=torch.finfo(weights.dtype).eps,
-        batch=solving.block,
-    )
-    return _Products(rays, drive.reshape(-1)[every], solve)
-
-
-def _learn_by_sampling(
-    products: _Products,
-    task: _Task,
-    floors: Mapping[str, float],
-    settings: EvidenceSettings,
-    generator: torch.Generator,
-    on_step: OnStep | None,
-) -> Learned:
-    def tell(done: int, total: int, gain: float) -> None:
-        if on_step is not None:  # the evidence itself would take another factorisation
-            on_step(done, total, {"gain": gain})
-
-    estimate = expectation_maximisation(
-        products.rays,
-        products.drive,
-        task.start(),
-        solve=products.solve,
-        generator=generator,
-        settings=ExpectationMaximisationSettings(n_draws=settings.n_draws, max_iterations=settings.max_evaluations),
-        floors=floors,
-        on_step=tell,
-    )
-    value = float(task.evidence(estimate.variances)[0])
-    return Learned(estimate.variances, value, estimate.iterations, estimate.converged, task.covariance.lengths)
 
 
 def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout) -> float:
@@ -294,47 +200,3 @@ def temperature(model: RayModel, found: Fit, learned: Learned, holdout: Holdout)
         total += len(residual) * calibrate(residual, predictive_factor(factor, held)).chi_square
         n_held += len(residual)
     return total / n_held
-
-
-def conditioned_on(holdout: Holdout, max_rays: int) -> Tensor:
-    """Rays of evenly spread views that every member fitted, at most `max_rays` but a view; (rays,) bool.
-
-    Of volumes, whose views may hold more rays than that, detector rows are spread over all views. That is enough for a
-    few variances.
-    """
-    fitted = holdout.fitted.all(dim=0)
-    if fitted.ndim > 2:
-        return evenly_spread(fitted, max_rays)
-    views = torch.nonzero(fitted.any(dim=1))[:, 0]
-    n_kept = max(1, min(len(views), max_rays // fitted.shape[1]))
-    kept = torch.zeros_like(fitted)
-    kept[views[torch.linspace(0, len(views) - 1, n_kept).round().long()]] = True
-    return (kept & fitted).reshape(-1)
-
-
-def learned_from(holdout: Holdout, max_rays: int) -> Tensor:
-    """Rays that are enough to learn from, where all are too many: `conditioned_on`, and half as many that choose.
-
-    Returns:
-        (n,) into all.
-    """
-    choose = evenly_spread(holdout.chooses.any(dim=0), max(1, max_rays // 2))
-    return torch.nonzero(conditioned_on(holdout, max_rays) | choose)[:, 0]
-
-
-def evenly_spread(rays: Tensor, n: int) -> Tensor:
-    """About n of these, (..., detector) bool, in whole detector rows, or one row -> (rays,) bool.
-
-    Rows are kept whole, for errors that are smooth along them show in neighbours only.
-    """
-    rows = rays.reshape(-1, rays.shape[-1])
-    every = torch.nonzero(rows.any(dim=1))[:, 0]
-    n_kept = min(len(every), max(1, round(len(every) * n / max(1, int(rays.sum())))))
-    kept = torch.zeros_like(rows)
-    kept[every[torch.linspace(0, len(every) - 1, n_kept, dtype=torch.float64).round().long()]] = True
-    return (kept & rows).reshape(-1)
-
-
-def _weighted_mean_square(residual: Tensor, relative_variance: Tensor) -> float:
-    """Rays that are hardly known, or masked by a large variance, hardly count."""
-    return float((residual.square() / relative_variance).sum() / (1 / relative_variance).sum())

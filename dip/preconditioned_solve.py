@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dip.conjugate_gradient_update import MARGIN
 from dip.expectation_maximisation import LatentRays
 from dip.ray_preconditioner import RayPreconditioner
-from operators import GramMap, LinearMap, conjugate_gradients
+from operators import GramMap, LinearMap, Solution, conjugate_gradients
 
 _WORTH = 4  # times its own price is what a preconditioner serves for
 
@@ -47,26 +48,28 @@ class PreconditionedSolve:
         self._preconditioner: RayPreconditioner | None = None
         self._served = 0
 
-    def __call__(self, variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Tensor:
-        """K⁻¹ of columns, (n, rays) -> (n, rays)."""
+    def __call__(self, variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Solution:
+        """K⁻¹ of columns, (n, rays) -> (n, rays); residuals in units of the errors."""
         deviation = self._rays.diagonal(variances).sqrt()
         rays = _WhitenedFactor(self._rays.factor(variances), deviation)
         preconditioner = self._preconditioner_of(rays)
-        solved = []
+        values, residuals, iterations = [], [], 0
         for part, first in zip(torch.split(columns, self._batch), torch.split(start, self._batch), strict=True):
             data = part / deviation
             solution = conjugate_gradients(
                 GramMap(rays, shift=1.0),
                 data,
                 iterations=self._iterations,
-                tolerance=self._tolerance,
+                tolerance=MARGIN * self._tolerance,
                 preconditioner=lambda residual: preconditioner.power(residual, -1),
                 start=first * deviation,
                 scale=torch.ones_like(data),
             )
             self._served += solution.iterations * len(part)
-            solved.append(solution.value / deviation)
-        return torch.cat(solved)
+            values.append(solution.value / deviation)
+            residuals.append(solution.relative_residual)
+            iterations = max(iterations, solution.iterations)
+        return Solution(torch.cat(values), torch.cat(residuals), iterations, self._tolerance)
 
     def _preconditioner_of(self, rays: _WhitenedFactor) -> RayPreconditioner:
         if self._preconditioner is None or self._served > _WORTH * self._rank:

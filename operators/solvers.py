@@ -31,6 +31,11 @@ class Solution:
     iterations: int
     tolerance: float
 
+    @classmethod
+    def exact(cls, value: Tensor) -> Solution:
+        """Of a factorisation: (n, ...), without residuals but for rounding."""
+        return cls(value, torch.zeros(len(value), dtype=torch.float64), 0, 0.0)
+
     @property
     def converged(self) -> bool:
         """Whether every column reached the tolerance."""
@@ -97,7 +102,8 @@ def conjugate_gradients(
         iterations: at most so many, each one product with A for every column.
         tolerance: a column is done once |b - Ax| <= tolerance |b|.
         preconditioner: applies a symmetric positive definite approximation of A's inverse, (n, *in_shape) to the same.
-        start: x to begin with, of the shape of data; zero if left out. The tolerance is the same.
+        start: guesses at x, of the shape of data; none if left out. All columns begin with the best combination of all
+            guesses, so that those for another A or other data do no harm. The tolerance is the same.
         scale: of the shape of data, what residuals are measured against in place of b.
 
     Returns:
@@ -115,23 +121,46 @@ def conjugate_gradients(
     columns = data.reshape(-1, *linear_map.out_shape)
     measure = columns if scale is None else scale.reshape(columns.shape)
     size = _dot(measure, measure)
-    x = torch.zeros_like(columns) if start is None else start.reshape(columns.shape)
-    residual = columns if start is None else columns - linear_map(x)
-    search = images = columns[:0]  # the last directions D, with D A Dᵀ = I, and A D
+    found = _BlockSearch(linear_map, columns)
+    if start is not None:
+        found.begin(start.reshape(columns.shape))
     steps = 0
-    while steps < iterations and bool((_dot(residual, residual) > tolerance**2 * size).any()):
+    while steps < iterations and bool((_dot(found.residual, found.residual) > tolerance**2 * size).any()):
         steps += 1
-        steepest = residual if preconditioner is None else preconditioner(residual)
-        search = _orthonormal(steepest - _combined(_gram(images, steepest), search))
-        search, images = _conjugate(search, linear_map(search))
-        if not len(search):
+        steepest = found.residual if preconditioner is None else preconditioner(found.residual)
+        if not found.advance(steepest):
             break
-        step = _gram(search, residual)
-        x = x + _combined(step, search)
-        residual = residual - _combined(step, images)
-    left = columns - linear_map(x)
+    left = columns - linear_map(found.x)
     relative = _relative(_dot(left, left), size)
-    return Solution(x.reshape(*batch, *linear_map.in_shape), relative.reshape(batch), steps, tolerance)
+    return Solution(found.x.reshape(*batch, *linear_map.in_shape), relative.reshape(batch), steps, tolerance)
+
+
+class _BlockSearch:
+    """The best x of all columns, in the norm of A, in the space that was searched so far."""
+
+    def __init__(self, linear_map: LinearMap, columns: Tensor) -> None:
+        self._map = linear_map
+        self.x, self.residual = torch.zeros_like(columns), columns
+        self._search = self._images = columns[:0]  # the last directions D, with D A Dᵀ = I, and A D
+
+    def begin(self, guesses: Tensor) -> None:
+        """Take the best combination of these, (n, ...). The search starts anew from there: it descends from residuals,
+        and knows nothing of directions that do not.
+        """
+        self.advance(guesses)
+        self._search = self._images = guesses[:0]
+
+    def advance(self, directions: Tensor) -> bool:
+        """Search along these too, (n, ...), by one product with A each; whether any was of use."""
+        ahead = directions - _combined(_gram(self._images, directions), self._search)
+        search, images = _conjugate(self._map, _orthonormal(ahead))
+        if not len(search):
+            return False
+        step = _gram(search, self.residual)
+        self.x = self.x + _combined(step, search)
+        self.residual = self.residual - _combined(step, images)
+        self._search, self._images = search, images
+        return True
 
 
 def _gram(a: Tensor, b: Tensor) -> Tensor:
@@ -144,12 +173,18 @@ def _combined(weights: Tensor, directions: Tensor) -> Tensor:
     return (weights.mT @ directions.flatten(1)).reshape(-1, *directions.shape[1:])
 
 
-def _conjugate(directions: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+def _conjugate(linear_map: LinearMap, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Combinations D of directions with D A Dᵀ = I, and their images A D.
 
-    Those along which A is not positive beyond rounding are left out, and the columns go on along the others.
+    Those along which A is not positive beyond rounding are left out, and the columns go on along the others. None is
+    left where A gives something that is not a number.
     """
+    if not len(directions):
+        return directions, directions
+    images = linear_map(directions)
     curvature = _gram(directions, images)
+    if not curvature.isfinite().all():
+        return directions[:0], directions[:0]
     values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
     kept = values > len(values) * torch.finfo(values.dtype).eps * values.abs().amax()
     weights = vectors[:, kept] / values[kept].sqrt()
@@ -159,7 +194,10 @@ def _conjugate(directions: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
 def _orthonormal(directions: Tensor) -> Tensor:
     """What spans the same, (n, ...) -> (k, ...): directions that rounding cannot tell from others are left out."""
     length = torch.linalg.vector_norm(directions.flatten(1), dim=1)
-    unit = directions[length > 0] / _along(length[length > 0], directions)
+    usable = length.isfinite() & (length > 0)
+    if not usable.any():
+        return directions[:0]
+    unit = directions[usable] / _along(length[usable], directions)
     _, values, spanning = torch.linalg.svd(unit.flatten(1), full_matrices=False)
     kept = values > max(unit.flatten(1).shape) * torch.finfo(values.dtype).eps * values.amax()
     basis: Tensor = spanning[kept]

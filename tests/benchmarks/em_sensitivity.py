@@ -21,6 +21,7 @@ Where the variances ran off, so that the evidence is no longer a number in doubl
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -35,7 +36,7 @@ from dip import (
     conjugate_gradient_solve,
     expectation_maximisation,
 )
-from operators import GramMap, largest_eigenvalue
+from operators import GramMap, Solution, largest_eigenvalue
 from tests.benchmarks.classification_scores import class_scores
 from tests.benchmarks.environment import save
 from tests.benchmarks.lenet_evidence import draws, groups_of, kmnist, learned, starts, trained
@@ -63,7 +64,7 @@ def gradient_solve(
         rescale: each column of the start, to what is nearest to the solution in the norm of K.
     """
 
-    def solve(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Tensor:
+    def solve(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Solution:
         product = GramMap(rays.factor(variances), shift=rays.diagonal(variances))
         step = learning_rate / largest_eigenvalue(product, generator=generator, tolerance=1e-2)
         point = start
@@ -72,7 +73,8 @@ def gradient_solve(
             point = start * torch.where(energy > 0, (start * columns).sum(1, keepdim=True) / energy, 0.0)
         for _ in range(GRADIENT_STEPS):
             point = point + step * (columns - product(point))
-        return point
+        left = torch.linalg.vector_norm(columns - product(point), dim=1)
+        return Solution(point, left / torch.linalg.vector_norm(columns, dim=1), GRADIENT_STEPS, math.inf)
 
     return solve
 

@@ -173,7 +173,7 @@ def test_gradient_descent_solves_what_conjugate_gradients_solve() -> None:
     solve = gradient_solve(model.latent_rays(groups), learning_rate=1.0, generator=generator())
     matrix = model.covariance(groups).matrix(variances)
     columns = randn(3, len(matrix), seed=6)
-    solved = solve(variances, columns, torch.zeros_like(columns))
+    solved = solve(variances, columns, torch.zeros_like(columns)).value
     torch.testing.assert_close(solved @ matrix, columns, atol=1e-3, rtol=0)
 
 

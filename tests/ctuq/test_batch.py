@@ -25,7 +25,7 @@ from ctuq.batch_manifest import Manifest
 from ctuq.batch_needs import needs
 from ctuq.batch_planning import Wishes
 from ctuq.config import load_config
-from ctuq.errors import CtuqError, InputError
+from ctuq.errors import CtuqError, InputError, ShortageError
 from ctuq.run_lock import RunLock
 from ctuq.source_choice import SourceChoice
 from tests.ctuq.fake_batch import (
@@ -175,7 +175,9 @@ def test_trying_again_is_advised_only_where_it_can_help(scans: Path, out: Path, 
     assert luck == "try again   with --retry-failed"
 
 
-@pytest.mark.parametrize(("error", "lasting"), [(InputError("NaN"), True), (MemoryError(), False)])
+@pytest.mark.parametrize(
+    ("error", "lasting"), [(InputError("NaN"), True), (ShortageError("full"), False), (MemoryError(), False)]
+)
 def test_a_worker_says_whether_the_request_is_at_fault(
     error: Exception, lasting: bool, scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

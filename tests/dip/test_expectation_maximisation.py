@@ -25,7 +25,7 @@ from dip import (
     maximise,
 )
 from dip.filter_covariance import LENGTH_BOUNDS, tap_root
-from operators import LinearMap, MatrixMap
+from operators import LinearMap, MatrixMap, Solution
 from tests.dip.dense import generator, randn
 
 N = 90
@@ -50,8 +50,8 @@ def factor(variances: Mapping[str, float]) -> LinearMap:
 RAYS = LatentRays(factor, PARTS, DIAGONALS, ("filters",))
 
 
-def by_cholesky(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Tensor:
-    return torch.cholesky_solve(columns.mT, torch.linalg.cholesky(COVARIANCE.matrix(variances))).mT
+def by_cholesky(variances: Mapping[str, float], columns: Tensor, start: Tensor) -> Solution:
+    return Solution.exact(torch.cholesky_solve(columns.mT, torch.linalg.cholesky(COVARIANCE.matrix(variances))).mT)
 
 
 def data(seed: int) -> Tensor:
@@ -108,7 +108,7 @@ def test_a_term_that_explains_less_than_a_ray_at_the_start_comes_back() -> None:
 def test_energies_of_many_draws_are_the_evidences_slope() -> None:
     module, n = importlib.import_module("dip.expectation_maximisation"), 4000
     draws = torch.linalg.cholesky(COVARIANCE.matrix(TRUTH)) @ randn(N, n, seed=7)
-    solved = by_cholesky(TRUTH, torch.cat([data(0)[None], draws.mT]), torch.empty(0))
+    solved = by_cholesky(TRUTH, torch.cat([data(0)[None], draws.mT]), torch.empty(0)).value
     energies = module._energies(RAYS, factor(TRUTH), TRUTH, solved)
     _, slopes = log_evidence(COVARIANCE, TRUTH, data(0))
     for name, slope in zip(COVARIANCE.names, slopes.tolist(), strict=True):
@@ -145,6 +145,12 @@ def test_conjugate_gradients_do_as_well_as_a_factor() -> None:
     solve = conjugate_gradient_solve(RAYS, iterations=500, tolerance=1e-10)
     by_products, by_factor = run(solve=solve, iterations=4), run(iterations=4)
     assert by_products.variances == pytest.approx(by_factor.variances, rel=1e-6)
+
+
+def test_equations_that_are_not_solved_are_told() -> None:
+    found = run(solve=conjugate_gradient_solve(RAYS, iterations=1, tolerance=1e-6))
+    assert not found.solved
+    assert run().solved
 
 
 def test_same_draws_same_result_and_a_limit_is_told() -> None:

@@ -23,7 +23,7 @@ from dip import (
     log_evidence,
     temperature,
 )
-from dip.learning import conditioned_on, evenly_spread, learned_from
+from dip.learning_task import conditioned_on, evenly_spread, learned_from
 from tests.dip.dense import generator, randn
 from tests.dip.test_linear_model import model, variances
 

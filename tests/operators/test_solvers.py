@@ -71,6 +71,39 @@ def test_a_start_saves_steps_and_changes_nothing_else() -> None:
     assert warm.converged
 
 
+def test_a_start_for_other_equations_does_no_harm() -> None:
+    root = draw(30, 30)
+    matrix, data = root @ root.mT + torch.eye(30, dtype=torch.float64), draw(3, 30)
+    solved = torch.linalg.solve(matrix, data.mT).mT
+    # As of one-sixteenth of the map, and in another order.
+    start = 16 * solved[[2, 0, 1]]
+    warm = conjugate_gradients(MatrixMap(matrix), data, iterations=1, tolerance=1e-9, start=start)
+    assert warm.converged
+    assert warm.iterations == 0
+    torch.testing.assert_close(warm.value, solved)
+    for useless in (torch.zeros_like(data), torch.full_like(data, torch.nan)):
+        cold, same = (
+            conjugate_gradients(MatrixMap(matrix), data, iterations=5, tolerance=1e-9, start=guess)
+            for guess in (None, useless)
+        )
+        assert same.iterations == cold.iterations == 5
+        assert same.value.equal(cold.value)
+
+
+def test_a_map_that_gives_no_numbers_is_reported_and_not_raised() -> None:
+    for matrix, data in ((torch.full((2, 2), torch.nan), torch.ones(2)), (torch.zeros(2, 2), torch.ones(2))):
+        solution = conjugate_gradients(MatrixMap(matrix.double()), data.double(), iterations=10)
+        assert not solution.converged
+    solution = conjugate_gradients(
+        MatrixMap(torch.eye(2, dtype=torch.float64)),
+        torch.ones(2, dtype=torch.float64),
+        iterations=10,
+        preconditioner=torch.zeros_like,
+    )
+    assert solution.value.equal(torch.zeros(2, dtype=torch.float64))
+    assert not solution.converged
+
+
 def test_columns_help_each_other() -> None:
     matrix = torch.diag(torch.logspace(0, 3, 60, dtype=torch.float64))
     data = draw(20, 60)
