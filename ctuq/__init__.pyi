@@ -2,6 +2,7 @@ from .angle_plan import AnglePlan
 from .config import Config, load_config
 from .errors import CtuqError, InputError
 from .initial_weights import InitialWeights
+from .neighbour import Neighbour
 from .planning import plan
 from .pretraining import pretrain
 from .reconstructing import reconstruct
@@ -17,6 +18,7 @@ __all__ = [
     "CtuqError",
     "InitialWeights",
     "InputError",
+    "Neighbour",
     "Reconstruction",
     "Scan",
     "SourceChoice",

@@ -14,6 +14,7 @@ import torch
 from ctuq.acquisition_state import AcquisitionFolder, AcquisitionSettings, AcquisitionState, CurvePoint
 from ctuq.config import Config
 from ctuq.errors import InputError
+from ctuq.initial_weights import refuse_neighbour
 from ctuq.measured_views import MeasuredViews, read_views
 from ctuq.planning import candidates_of, selection_of
 from ctuq.preparation import prepare
@@ -76,6 +77,7 @@ def start(
     Raises:
         InputError: the scan or the request is wrong, or there is an acquisition already.
     """
+    refuse_neighbour(config)
     if config.scan.angle_step != 1:
         raise InputError(
             f"expected scan.angle_step=1, as every view that was measured is taken in, got {config.scan.angle_step}: "

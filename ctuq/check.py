@@ -12,7 +12,7 @@ from rich.filesize import decimal
 
 from ctuq.amount import amount
 from ctuq.beam import Beam
-from ctuq.config import Config, load_config
+from ctuq.config import NEIGHBOUR, Config, load_config
 from ctuq.errors import InputError
 from ctuq.hdf5 import require_survivable
 from ctuq.preparation import estimate, prepare
@@ -85,6 +85,8 @@ def check_scan(
         return Findings(facts, header.notes, (*problems, str(error)))
     if not problems:
         facts |= _rows(header, settings, problems)
+        if "start" in facts:  # of the next rows; the first is as any other
+            settings = settings.from_random_weights
         try:
             # The cost depends on shapes alone, so zeros stand in for the data, which stay on disk.
             geometry = header.geometry()
@@ -120,7 +122,10 @@ def _rows(header: ScanHeader, settings: Config, problems: list[str]) -> dict[str
     index = rows // 2 if row is None else row
     if index >= rows:
         problems.append(f"expected a row from 0 to {rows - 1}, got {row}: choose one of those")
-    return {"row": f"{index} of 0 to {rows - 1}{', the middle one' if row is None else ''}"}
+    said = {"row": f"{index} of 0 to {rows - 1}{', the middle one' if row is None else ''}"}
+    if settings.fit.init == NEIGHBOUR and rows > 1:
+        said["start"] = "of every row the one before it, with --rows A:B alone (fit.init=neighbour)"
+    return said
 
 
 def _rays(prepared: ScanGeometry, stored: ScanGeometry, settings: Config) -> str:

@@ -126,7 +126,7 @@ class Cost:
     def _fit_passes(self) -> float:
         """Passes through the network while it is fitted; a step is two."""
         fit = self._config.fit
-        return 2 * fit.members * (self._attempts * fit.steps + 3 * fit.refit_steps)
+        return 2 * fit.members * (self._attempts * fit.taken_steps + 3 * fit.refit_steps)
 
     def _linear_passes(self) -> float:
         """Passes through the linearised network; a product with its Jacobian is two."""

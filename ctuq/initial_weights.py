@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-from ctuq.config import RANDOM, Config
+from ctuq.config import NEIGHBOUR, RANDOM, Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.whole_file import written_whole
 from dip import UNet
@@ -31,7 +31,7 @@ class InitialWeights:
         network: its settings (`UNetSettings`), as JSON knows them, and "dimensions".
         record: what they were trained on, and how well, as JSON knows it.
         file_name: that they were read from, without its folder; empty for weights made in memory.
-        sha256: of that file, in hex.
+        sha256: of that file, in hex, or of the file that `save` would write; empty where it was not computed.
     """
 
     weights: tuple[Mapping[str, Tensor], ...]
@@ -91,20 +91,27 @@ class InitialWeights:
             CtuqError: what was read back is not what was written.
         """
         path = Path(path)
+        with written_whole(path, force=force) as part:
+            # Its own writer would let nobody else read the file.
+            part.write_bytes(self._as_bytes())
+            again = read_initial_weights(part)
+            pairs = zip(self.weights, again.weights, strict=True)
+            if not all(torch.equal(one[name].cpu(), other[name]) for one, other in pairs for name in one):
+                raise CtuqError(f"{path}: what was read back is not what was written: is the disk sound?")
+        return path
+
+    def with_checksum(self) -> InitialWeights:
+        """The same with the `sha256` of the file that `save` would write."""
+        return replace(self, sha256=hashlib.sha256(self._as_bytes()).hexdigest())
+
+    def _as_bytes(self) -> bytes:
         tensors = {
             f"{index}.{name}": value.detach().cpu().contiguous()
             for index, weights in enumerate(self.weights)
             for name, value in weights.items()
         }
         header = {"network": dict(self.network), "record": dict(self.record)}
-        with written_whole(path, force=force) as part:
-            # Its own writer would let nobody else read the file.
-            part.write_bytes(serialised(tensors, metadata={_KEY: json.dumps(header, sort_keys=True)}))
-            again = read_initial_weights(part)
-            pairs = zip(self.weights, again.weights, strict=True)
-            if not all(torch.equal(one[name].cpu(), other[name]) for one, other in pairs for name in one):
-                raise CtuqError(f"{path}: what was read back is not what was written: is the disk sound?")
-        return path
+        return serialised(tensors, metadata={_KEY: json.dumps(header, sort_keys=True)})
 
 
 def shape_of(network: UNet) -> dict[str, Any]:
@@ -148,26 +155,56 @@ def read_initial_weights(path: str | Path) -> InitialWeights:
     return found
 
 
-def initial_weights(config: Config) -> InitialWeights | None:
-    """What `fit.init` names; None for random weights.
+def refuse_neighbour(config: Config) -> None:
+    """Say that there is no row to start from.
 
     Raises:
-        InputError: as `read_initial_weights`, or weights that the configured networks cannot start from.
+        InputError: `fit.init` asks for one.
     """
+    if config.fit.init == NEIGHBOUR:
+        raise InputError(
+            f"expected fit.init={RANDOM}, or a file of `ctuq pretrain`, where no row was reconstructed before, got "
+            f"{NEIGHBOUR}: reconstruct several rows in one run (ctuq reconstruct SCAN --rows A:B), or choose "
+            f"fit.init={RANDOM}"
+        )
+
+
+def initial_weights(config: Config, handed_on: InitialWeights | None = None) -> InitialWeights | None:
+    """What `fit.init` names; None for random weights.
+
+    Args:
+        config: names them, and the networks.
+        handed_on: by the neighbouring row, where there is one.
+
+    Raises:
+        InputError: as `read_initial_weights`, weights that the configured networks cannot start from, or a neighbour
+            that is asked for and not there, or there and not asked for.
+    """
+    if handed_on is not None and config.fit.init != NEIGHBOUR:
+        raise InputError(
+            f"expected fit.init={NEIGHBOUR} with a neighbour to start from, got {config.fit.init}: choose that, or "
+            "hand in no neighbour"
+        )
     if config.fit.init == RANDOM:
         return None
-    found = read_initial_weights(config.fit.init)
+    if handed_on is None:
+        refuse_neighbour(config)
+    found = read_initial_weights(config.fit.init) if handed_on is None else handed_on
     found.require_fit([UNet(config.network, generator=torch.Generator())] * config.fit.members)
     return found
 
 
-def deciding_settings(config: Config) -> dict[str, Any]:
-    """Of a configuration, what decides a reconstruction, as JSON knows it: a file of weights by its content.
+def deciding_settings(config: Config, handed_on: InitialWeights | None = None) -> dict[str, Any]:
+    """Of a configuration, what decides a reconstruction, as JSON knows it: weights to start from by their content.
+
+    Args:
+        config: of it.
+        handed_on: by the neighbouring row, where there is one.
 
     Raises:
         InputError: as `initial_weights`.
     """
-    values, start = config.as_json(), initial_weights(config)
+    values, start = config.as_json(), initial_weights(config, handed_on)
     del values["pretraining"]  # the weights that came of it stand for it
     if start is not None:
         values["fit"]["init"] = start.sha256

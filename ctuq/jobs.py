@@ -10,6 +10,7 @@ from ctuq.computing_device import resolve_device
 from ctuq.config import Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
+from ctuq.neighbour import Neighbour
 from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from ctuq.scan import Scan
@@ -74,10 +75,12 @@ def reconstruct_to_files(request: Request, events: Events) -> Reconstruction:
     return found
 
 
-def reconstruct_scan(scan: Scan, config: Config, request: Request, events: Events) -> Reconstruction:
-    """What was asked for, of one row, with the command that repeats it."""
+def reconstruct_scan(
+    scan: Scan, config: Config, request: Request, events: Events, *, neighbour: Neighbour | None = None
+) -> Reconstruction:
+    """What was asked for, of one row, with the command that repeats it; of several, `neighbour` is the one before."""
     device = resolve_device(request.device)
-    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step)
+    found = reconstruct(scan, config, seed=request.seed, device=device, on_step=events.step, neighbour=neighbour)
     return replace(found, provenance=replace(found.provenance, command=request.command))
 
 
@@ -116,8 +119,20 @@ def repeating_command(
     row: int | None,
     seed: int,
     device: str,
+    rows: tuple[int, int] | None = None,
 ) -> str:
-    """The command that repeats a reconstruction in the scan's folder, without overwriting the first result."""
+    """The command that repeats a reconstruction in the scan's folder, without overwriting the first result.
+
+    Args:
+        scan: file.
+        choice: what it does not say, or says wrongly.
+        config: YAML file, or None.
+        overrides: "key=value" strings.
+        row: of the detector; None: not named.
+        seed: of every random draw.
+        device: auto, cpu or cuda.
+        rows: [first, stop), where it is the last of them that is repeated, which takes those before it.
+    """
     return typed_command(
         "reconstruct",
         scan,
@@ -127,6 +142,7 @@ def repeating_command(
         overrides=overrides,
         options=[
             *(["--row", str(row)] if row is not None else []),
+            *(["--rows", f"{rows[0]}:{rows[1]}"] if rows is not None else []),
             *("--seed", str(seed)),
         ],
         device=device,

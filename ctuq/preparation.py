@@ -11,8 +11,8 @@ from rich.filesize import decimal
 from ctuq.available_memory import available_memory
 from ctuq.config import RANDOM, Config
 from ctuq.cost import Cost
-from ctuq.errors import InputError
-from ctuq.initial_weights import initial_weights
+from ctuq.errors import InputError, ShortageError
+from ctuq.initial_weights import InitialWeights, initial_weights
 from ctuq.scan import Scan
 from dip import UNet, check_prior_kind
 from operators import ConeBeam, ImageGrid, VolumeGrid
@@ -31,6 +31,7 @@ class Estimate:
         n_rays: after thinning and binning.
         n_weights: of the network's convolutions.
         problems: reasons why it cannot be done, each with what was expected, what came and what to try.
+        short: whether too little memory is free; it is the last of the problems.
     """
 
     memory_bytes: int
@@ -38,6 +39,7 @@ class Estimate:
     n_rays: int
     n_weights: int
     problems: list[str]
+    short: bool
 
 
 def prepare(scan: Scan, config: Config) -> Scan:
@@ -51,20 +53,28 @@ def prepare(scan: Scan, config: Config) -> Scan:
     return thinned.binned(factor).on_grid(_grid(scan, config))
 
 
-def estimate(scan: Scan, config: Config, *, device: str = "cpu") -> Estimate:
-    """Memory and time of a reconstruction, from shapes alone; time is that of two cores on whatever device."""
+def estimate(scan: Scan, config: Config, *, device: str = "cpu", handed_on: InitialWeights | None = None) -> Estimate:
+    """Memory and time of a reconstruction, from shapes alone; time is that of two cores on whatever device.
+
+    Args:
+        scan: of which shapes are looked at.
+        config: of the reconstruction.
+        device: whose memory it is to fit into.
+        handed_on: weights of a neighbouring row to start from, where there is one.
+    """
     size, n_rays = _size_and_bin(scan, config)[0], _n_rays(scan, config)
     shape = _grid(scan, config).shape
     cost = Cost(config, n_rays, shape, noise_stated=scan.noise_stated)
-    problems = [*_conflicts(config, shape), *_large_conflicts(config, n_rays, shape)]
+    problems = [*_conflicts(config, shape, handed_on), *_large_conflicts(config, n_rays, shape)]
     available = available_memory(device)
-    if cost.memory_bytes > available:
+    short = cost.memory_bytes > available
+    if short:
         problems.append(
             f"expected a reconstruction that fits into the {decimal(available)} of free memory, got grid.size "
             f"{size} with {n_rays:,} rays, which takes about {decimal(cost.memory_bytes)}: "
             + (_advice(scan, config, available) or "use a smaller network (network.channels), or more memory")
         )
-    return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems)
+    return Estimate(cost.memory_bytes, cost.seconds, n_rays, cost.n_weights, problems, short)
 
 
 def _large_conflicts(config: Config, n_rays: int, shape: tuple[int, ...]) -> list[str]:
@@ -100,12 +110,12 @@ def _large_conflicts(config: Config, n_rays: int, shape: tuple[int, ...]) -> lis
     return problems
 
 
-def _conflicts(config: Config, shape: tuple[int, ...]) -> list[str]:
+def _conflicts(config: Config, shape: tuple[int, ...], handed_on: InitialWeights | None) -> list[str]:
     """Settings that cannot go together."""
     problems, n_pixels = [], math.prod(shape)
     try:
         if len(shape) == 2:
-            initial_weights(config)
+            initial_weights(config, handed_on)
     except InputError as error:
         problems.append(str(error))
     if config.network.output == "sigmoid" and config.grid.largest_attenuation is None:
@@ -144,11 +154,19 @@ def _conflicts(config: Config, shape: tuple[int, ...]) -> list[str]:
     return problems
 
 
-def require_feasible(scan: Scan, config: Config, *, device: str = "cpu") -> None:
-    """Raise InputError with every reason why this reconstruction cannot be done."""
-    problems = estimate(scan, config, device=device).problems
-    if problems:
-        raise InputError("\n".join(problems))
+def require_feasible(
+    scan: Scan, config: Config, *, device: str = "cpu", handed_on: InitialWeights | None = None
+) -> None:
+    """Raise every reason why this reconstruction cannot be done; the arguments are those of `estimate`.
+
+    Raises:
+        ShortageError: too little memory is free, and nothing else is wrong.
+        InputError: something else.
+    """
+    found = estimate(scan, config, device=device, handed_on=handed_on)
+    if found.problems:
+        kind = ShortageError if found.short and len(found.problems) == 1 else InputError
+        raise kind("\n".join(found.problems))
 
 
 def _grid(scan: Scan, config: Config) -> ImageGrid | VolumeGrid:

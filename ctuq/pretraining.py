@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,10 +10,10 @@ from rich.filesize import decimal
 from torch import Tensor
 
 from ctuq.available_memory import available_memory
-from ctuq.config import RANDOM, Config, PretrainingConfig
+from ctuq.config import Config, PretrainingConfig
 from ctuq.ellipses import random_ellipses
 from ctuq.errors import CtuqError, InputError
-from ctuq.initial_weights import InitialWeights, shape_of
+from ctuq.initial_weights import InitialWeights, refuse_neighbour, shape_of
 from ctuq.library_versions import library_versions
 from ctuq.network_input import network_input, scale_of
 from ctuq.preparation import prepare, require_feasible
@@ -52,8 +51,8 @@ def pretrain(
     config = config or Config()
     watch = StageWatch(on_step)
     planar(scan.geometry)  # of volumes nothing is computed
-    # The file that fit.init names may be what is made now.
-    require_feasible(scan, config.model_copy(update={"fit": replace(config.fit, init=RANDOM)}))
+    refuse_neighbour(config)
+    require_feasible(scan, config.from_random_weights)  # the file that fit.init names may be what is made now
     _require_memory(config.pretraining.images, prepare(scan, config).planar.grid)
     with watch.stage("preprocess"):
         prepared = prepare(preprocess(scan, config.preprocessing, on_step=watch.step), config)

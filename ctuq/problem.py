@@ -12,6 +12,7 @@ from torch import Tensor
 from ctuq.config import Config
 from ctuq.errors import InputError
 from ctuq.initial_weights import InitialWeights, initial_weights
+from ctuq.neighbour import Neighbour
 from ctuq.network_input import network_input, scale_of
 from ctuq.preparation import prepare
 from ctuq.preprocessing import preprocess
@@ -36,23 +37,26 @@ class Problem:
     start: InitialWeights | None  # of the fit; None: random
 
 
-def pose(scan: Scan, config: Config, seed: int, device: str) -> Problem:
+def pose(scan: Scan, config: Config, seed: int, device: str, neighbour: Neighbour | None = None) -> Problem:
     """A prepared scan as a problem.
+
+    Args:
+        scan: prepared.
+        config: of the reconstruction.
+        seed: with the scan's name, of every random draw.
+        device: torch device for the network and the algebra.
+        neighbour: row whose fit this one starts from, and whose hold-out it shares.
 
     Raises:
         InputError: too few views or rays to hold any out, or weights to start from that do not fit.
     """
     seeds = _generators(scan.name, seed)
-    try:
-        holdout = hold_out(
-            scan.geometry.sinogram_shape,
-            config.holdout.fraction,
-            n_members=config.fit.members,
-            masked=scan.masked,
-            generator=seeds("holdout"),
-        )
-    except ValueError as error:
-        raise InputError(f"{error} (holdout.fraction, fit.members)") from error
+    start = initial_weights(config, None if neighbour is None else neighbour.weights)
+    holdout = (
+        _held_out(scan, config, seeds("holdout"))
+        if neighbour is None
+        else neighbour.holdout_of(scan, config.fit.members)
+    )
     inputs = torch.stack([network_input(scan.geometry, scan.sinogram, fitted) for fitted in holdout.fitted])
     scale = config.grid.largest_attenuation or scale_of(inputs[0])
     noise = torch.ones(scan.geometry.sinogram_shape, dtype=torch.float64)
@@ -67,8 +71,21 @@ def pose(scan: Scan, config: Config, seed: int, device: str) -> Problem:
         (inputs / scale)[:, None, None].float().to(device),
         Holdout(holdout.chooses.to(device), holdout.judges.to(device), holdout.masked.to(device)),
         seeds,
-        initial_weights(config),
+        start,
     )
+
+
+def _held_out(scan: Scan, config: Config, generator: torch.Generator) -> Holdout:
+    try:
+        return hold_out(
+            scan.geometry.sinogram_shape,
+            config.holdout.fraction,
+            n_members=config.fit.members,
+            masked=scan.masked,
+            generator=generator,
+        )
+    except ValueError as error:
+        raise InputError(f"{error} (holdout.fraction, fit.members)") from error
 
 
 def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
@@ -98,7 +115,11 @@ def fit_networks(problem: Problem, config: Config, watch: StageWatch) -> Fit:
         precision=_precision(problem),
         holdout=problem.holdout,
         # A mask alone makes a precision too, but states no noise that would be worth a second misfit.
-        settings=replace(config.fit, misfit_floors=config.fit.floors(noise_stated=problem.scan.noise_stated)),
+        settings=replace(
+            config.fit,
+            steps=config.fit.taken_steps,
+            misfit_floors=config.fit.floors(noise_stated=problem.scan.noise_stated),
+        ),
         on_step=on_step,
     )
 

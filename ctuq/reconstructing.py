@@ -13,7 +13,9 @@ from ctuq.computing_device import is_out_of_memory, out_of_memory, require_right
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.judging import Judged, judged, tempering
+from ctuq.kept_samples import draw_kept
 from ctuq.library_versions import library_versions
+from ctuq.neighbour import Neighbour, neighbour_of
 from ctuq.preparation import prepare, require_feasible
 from ctuq.preprocessing import preprocess
 from ctuq.problem import Problem, fit_networks, pose
@@ -40,7 +42,13 @@ from operators import GaussianNoise
 
 
 def reconstruct(
-    scan: Scan, config: Config | None = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
+    scan: Scan,
+    config: Config | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    on_step: OnStep | None = None,
+    neighbour: Neighbour | None = None,
 ) -> Reconstruction:
     """Reconstruct one slice, or a cone beam's volume, with a standard deviation for every pixel or voxel, and check it.
 
@@ -54,19 +62,22 @@ def reconstruct(
         seed: with the scan's name, of every random draw.
         device: torch device for the network and the algebra.
         on_step: called as (stage, done, total, {name: value}).
+        neighbour: `Reconstruction.neighbour` of the detector row before, for `fit.init=neighbour`: its network is where
+            the fit starts, and its hold-out is shared.
 
     Raises:
-        InputError: a scan or configuration that cannot be reconstructed, or that does not fit into memory.
+        InputError: a scan or configuration that cannot be reconstructed, or that does not fit into memory; also
+            `fit.init=neighbour` without a neighbour, or one without the other.
         CtuqError: a covariance that is singular in float64.
     """
     config = config or Config()
     watch = StageWatch(on_step)
     if not scan.sinogram.any():
         raise InputError("expected line integrals, got zeros everywhere: is this the right row, and not an air scan?")
-    require_feasible(scan, config, device=device)
+    require_feasible(scan, config, device=device, handed_on=None if neighbour is None else neighbour.weights)
     with watch.stage("preprocess"):
         given, scan = scan, preprocess(scan, config.preprocessing, on_step=watch.step)
-    problem = pose(prepare(scan, config), config, seed, device)
+    problem = pose(prepare(scan, config), config, seed, device, neighbour)
     require_right_rays(problem.transform, device)
     with watch.stage("fit"):
         found = _fitted(problem, config, watch)
@@ -78,7 +89,10 @@ def reconstruct(
         fewer = f"posterior.batch={used.posterior.batch} and posterior.block={used.posterior.block}"
         note = f"memory ran out, and the error bars were begun again with {fewer}: set these to save the first attempts"
         provenance = replace(provenance, notes=(note,))
-    return _assemble(problem, found, result, used, provenance)
+    handed_on = neighbour_of(
+        found, problem.scan, problem.holdout, rays_sha256=provenance.input_sha256, before=neighbour
+    )
+    return replace(_assemble(problem, found, result, used, provenance), neighbour=handed_on)
 
 
 @dataclass(frozen=True)
@@ -178,10 +192,11 @@ def _infer(
     mean = found.full_image * problem.scale
     posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
     watch.step(2, 4)
-    samples = posterior.sample(config.posterior.kept_samples, generator=problem.seeds("samples"))
+    kept, block = config.posterior.kept_samples, config.posterior.block
+    samples = draw_kept(posterior, kept, block=block, generator=problem.seeds("samples"))
     estimate = posterior.variance(generator=problem.seeds("variance"))
     watch.step(4, 4)
-    return _Result(learned, posterior, model.noise(physical), estimate, samples, verdict)
+    return _Result(learned, posterior, model.noise(physical).cpu(), estimate, samples, verdict)
 
 
 def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, provenance: Provenance) -> Reconstruction:
@@ -223,7 +238,7 @@ def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, pro
         image=result.posterior.mean.float().cpu(),
         std=std.float().cpu(),
         standard_error=standard_error.float().cpu(),
-        samples=result.samples.images.float().cpu(),
+        samples=result.samples.images,
         noise_variance=noise * scale**2,
         grid=problem.scan.geometry.grid,
         calibration=result.judged.calibration,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ctuq.neighbour import Neighbour
 from ctuq.processing_step import ProcessingStep
 from ctuq.rays import Rays
 from ctuq.region import RegionMean, region_by_posterior, region_by_samples
@@ -36,8 +37,8 @@ class Provenance:
         command: the ctuq command that repeats it; empty for one made from Python.
         notes: warnings, the most important first.
         steps: what was done to the rays before, first things first.
-        initial_weights: name and checksum of the file of weights that the fit started from, and what they were trained
-            on (`InitialWeights.origin`); None: random ones.
+        initial_weights: what the fit started from (`InitialWeights.origin`): name and checksum of a file of weights, or
+            checksum of those of a neighbouring row, and what they were trained on; None: random ones.
 
     Raises:
         ValueError: a time without a time zone.
@@ -63,7 +64,7 @@ class Provenance:
         if self.initial_weights is None:
             return "random weights"
         file, sha256 = self.initial_weights["file"], self.initial_weights["sha256"]
-        return f"weights of {file} (sha256 {sha256[:12]}…)"
+        return f"weights of {file or self.initial_weights['record']['scan']} (sha256 {sha256[:12]}…)"
 
     def __post_init__(self) -> None:
         for name in ("start_time", "end_time"):
@@ -93,6 +94,7 @@ class Reconstruction:
         holdout_loss: (n,) loss on the choosing rays.
         rays: behind it, with their geometry and noise; None when read from a file that has none.
         posterior: in 1/mm, what to ask for more samples and covariances; None when read from a file.
+        neighbour: what the fit of a neighbouring detector row may start from (`fit.init`); None when read from a file.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -112,6 +114,7 @@ class Reconstruction:
     holdout_loss: Tensor
     rays: Rays | None = None
     posterior: Posterior | None = None
+    neighbour: Neighbour | None = None
 
     def __post_init__(self) -> None:
         for name in ("image", "std", "standard_error"):

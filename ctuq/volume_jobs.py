@@ -12,12 +12,14 @@ from ctuq.amount import amount
 from ctuq.archive import Entry, entry_of
 from ctuq.batch_job import part_name, reason_of, settings_key, slice_key
 from ctuq.computing_device import resolve_device
-from ctuq.config import Config, load_config
+from ctuq.config import NEIGHBOUR, Config, load_config
 from ctuq.errors import InputError
 from ctuq.events import Events
 from ctuq.hdf5 import require_survivable
 from ctuq.initial_weights import deciding_settings
 from ctuq.jobs import Request, reconstruct_scan, repeating_command
+from ctuq.neighbour import Neighbour
+from ctuq.reconstruction import Reconstruction
 from ctuq.result_file import read_result
 from ctuq.scan import Scan
 from ctuq.scan_file import inspect, read_scans
@@ -29,7 +31,8 @@ from ctuq.whole_file import require_outputs, require_writable
 def reconstruct_rows_to_files(request: Request, rows: tuple[int, int], events: Events) -> bool:
     """Reconstruct rows of a scan; write each as a part, then the volume, and picture and report of the middle one.
 
-    A row that fails does not stop the others, and is NaN in the volume.
+    A row that fails does not stop the others, and is NaN in the volume. With `fit.init=neighbour` every row starts from
+    the last one before it that did not fail, and the first from random weights.
 
     Args:
         request: as for one row; its `command` is not used, as parts are repeated one by one.
@@ -50,10 +53,10 @@ def reconstruct_rows_to_files(request: Request, rows: tuple[int, int], events: E
     for part in (_part(request, row) for row in range(*rows)):
         if part.exists():
             require_writable(part, force=request.force)
-    found = _Found([], {})
+    run, found = _Run(request, rows, entry, config), _Found([], {})
     events.step("rows", 0, rows[1] - rows[0], {})
     for row, scan in _scans(request, rows, entry):
-        _reconstruct_row(row, scan, entry, request, config, found, events)
+        _reconstruct_row(row, scan, run, found, events)
         events.step("rows", len(found.rows), rows[1] - rows[0], {})
     if found.first_failure is not None and not found.summaries:
         raise found.first_failure
@@ -66,13 +69,47 @@ def reconstruct_rows_to_files(request: Request, rows: tuple[int, int], events: E
     return found.first_failure is None
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What was asked for, and found in the file."""
+
+    request: Request
+    rows: tuple[int, int]
+    entry: Entry
+    config: Config
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether rows start from the row before."""
+        return self.config.fit.init == NEIGHBOUR
+
+    def config_after(self, neighbour: Neighbour | None) -> Config:
+        """Of a row: where nobody came before, that of one by itself."""
+        return self.config.from_random_weights if self.hands_on and neighbour is None else self.config
+
+    def command(self, row: int) -> str:
+        """What repeats a row: where it started from those before it, they are repeated too."""
+        request = self.request
+        return repeating_command(
+            request.scan,
+            choice=request.choice,
+            config=request.config,
+            overrides=request.overrides,
+            row=None if self.hands_on else row,
+            rows=(self.rows[0], row + 1) if self.hands_on else None,
+            seed=request.seed,
+            device=request.device,
+        )
+
+
 @dataclass
 class _Found:
-    """What came of the rows so far."""
+    """What came of the rows so far; `neighbour` is what the last that is done hands on, if rows do."""
 
     rows: list[VolumeRow]
     summaries: dict[int, Summary]
     first_failure: Exception | None = None
+    neighbour: Neighbour | None = None
 
     @property
     def shown(self) -> int:
@@ -80,31 +117,35 @@ class _Found:
         return list(self.summaries)[len(self.summaries) // 2]
 
 
-def _reconstruct_row(
-    row: int, scan: Scan | InputError, entry: Entry, request: Request, config: Config, found: _Found, events: Events
-) -> None:
+def _reconstruct_row(row: int, scan: Scan | InputError, run: _Run, found: _Found, events: Events) -> None:
     key, state = "", "done"
     try:
-        key, found.summaries[row] = _save_row(row, scan, entry, request, config, events)
+        key, made = _save_row(row, scan, run, found.neighbour, events)
+        found.summaries[row] = summarise(made)
+        found.neighbour = made.neighbour if run.hands_on else None
     except Exception as error:  # noqa: BLE001  whatever it is, it is this row's failure
         state = reason_of(error)
         found.first_failure = found.first_failure or error
-    found.rows.append(VolumeRow(row, row * entry.pitch_mm, part_name(request.out.stem, row), state, key))
+    part = part_name(run.request.out.stem, row)
+    found.rows.append(VolumeRow(row, row * run.entry.pitch_mm, part, state, key))
     _note(row, state, found.summaries.get(row), events)
 
 
 def _save_row(
-    row: int, scan: Scan | InputError, entry: Entry, request: Request, config: Config, events: Events
-) -> tuple[str, Summary]:
+    row: int, scan: Scan | InputError, run: _Run, neighbour: Neighbour | None, events: Events
+) -> tuple[str, Reconstruction]:
     """Hash of all that decides the row's result, and what came out."""
     if isinstance(scan, InputError):
         raise scan
-    settings = settings_key(deciding_settings(config), version=importlib.metadata.version("ctuq"), seed=request.seed)
-    made = reconstruct_scan(scan, config, replace(request, command=_command(request, row)), events)
+    request, config = replace(run.request, command=run.command(row)), run.config_after(neighbour)
+    # The weights that a row starts from were made with the hold-out that it shares: their content says both.
+    deciding = deciding_settings(config, None if neighbour is None else neighbour.weights)
+    settings = settings_key(deciding, version=importlib.metadata.version("ctuq"), seed=request.seed)
+    made = reconstruct_scan(scan, config, request, events, neighbour=neighbour)
     part = _part(request, row)
     part.parent.mkdir(exist_ok=True)
     events.written.append(made.save(part, force=request.force))
-    return slice_key(settings, sha256=scan.sha256, entry=entry.name, row=row), summarise(made)
+    return slice_key(settings, sha256=scan.sha256, entry=run.entry.name, row=row), made
 
 
 def _entry(request: Request, rows: tuple[int, int]) -> Entry:
@@ -130,18 +171,6 @@ def _scans(request: Request, rows: tuple[int, int], entry: Entry) -> Iterator[tu
 
 def _part(request: Request, row: int) -> Path:
     return request.out.parent / part_name(request.out.stem, row)
-
-
-def _command(request: Request, row: int) -> str:
-    return repeating_command(
-        request.scan,
-        choice=request.choice,
-        config=request.config,
-        overrides=request.overrides,
-        row=row,
-        seed=request.seed,
-        device=request.device,
-    )
 
 
 def _write_pages(request: Request, found: _Found, events: Events) -> list[Path]:

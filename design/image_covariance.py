@@ -16,7 +16,7 @@ from operators import LinearMap, Noise
 
 @dataclass(frozen=True, eq=False)
 class ImageCovariance:
-    """C = F Fᵀ + diag(d), a factor and what it leaves out of each pixel.
+    """C = F Fᵀ + diag(d), a factor and what it leaves out of each pixel; on the CPU, wherever the posterior is.
 
     Memory, with d pixels, m rays of all candidates and rank r: 8 d r bytes here, and 8 m r in `CandidateViews`, twice
     that once views are conditioned. Exact at 64 × 64 with 180 candidates of 64 rays: 0.13 and 0.38 GB. Exact at
@@ -108,7 +108,7 @@ class ImageCovariance:
 
 def exact_covariance(posterior: Posterior) -> ImageCovariance:
     """Of the posterior, by a root of its covariance: rank row · col."""
-    covariance = posterior.covariance().double()
+    covariance = posterior.covariance().double().cpu()
     rows, cols = posterior.mean.shape
     return ImageCovariance((rows, cols), covariance_root(covariance), torch.zeros(rows * cols, dtype=torch.float64))
 
@@ -145,7 +145,7 @@ def drawn_covariance(images: Tensor, mean: Tensor) -> ImageCovariance:
     n_samples = len(images)
     if n_samples < 2:
         raise ValueError(f"expected at least 2 draws, got {n_samples}")
-    deviations = (images - mean).double().flatten(1)
+    deviations = (images - mean).double().flatten(1).cpu()
     rows, cols = mean.shape
     residual = torch.zeros(rows * cols, dtype=torch.float64)
     return ImageCovariance((rows, cols), deviations.mT / math.sqrt(n_samples), residual, n_samples)

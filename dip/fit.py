@@ -39,6 +39,9 @@ class Fit:
         steps: (n,) at which the chosen run was looked at.
         loss: (n,) root mean square residual of the fitted rays weighed by their precision, in units of the data.
         holdout_loss: (n,) the same of the rays that choose.
+        chosen_weights: of each member by name, before any refit: trained on the fitted rays alone, so that fits of
+            other scans with the same hold-out may start from them. The rays that choose said at which of the steps
+            looked at, and in which run. Empty where nobody may.
     """
 
     networks: tuple[UNet, ...]
@@ -51,6 +54,7 @@ class Fit:
     steps: Tensor
     loss: Tensor
     holdout_loss: Tensor
+    chosen_weights: tuple[Mapping[str, Tensor], ...] = ()
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
@@ -129,6 +133,9 @@ def fit(
         steps=torch.tensor(best.steps),
         loss=torch.stack(best.losses).mean(dim=1).sqrt(),
         holdout_loss=torch.stack(best.holdout_losses).mean(dim=1).sqrt(),
+        chosen_weights=tuple(
+            {name: weight[index] for name, weight in best.chosen_state.items()} for index in range(len(members))
+        ),
     )
 
 
@@ -265,6 +272,8 @@ class _Run:
             return
         loss = self._mean_square(squared, self.held_out)
         self.holdout_losses.append(loss)
+        if step < self.settings.first_choice:
+            return
         better = loss < self.chosen_losses
         self.chosen_losses = torch.where(better, loss, self.chosen_losses)
         now = self.problem.ensemble.state()

@@ -64,6 +64,11 @@ class FitSettings:
             if not values or not all(value >= 0 for value in values):  # NaN is not
                 raise ValueError(f"{name} must be one or more numbers from 0, got {values}")
 
+    @property
+    def first_choice(self) -> int:
+        """The step before which no state of a run is chosen, however well it predicts the rays that choose."""
+        return 0
+
     def floors(self, *, noise_stated: bool) -> tuple[float, ...]:
         """Misfit floors to try, for rays whose relative noise is stated or not."""
         if self.misfit_floors is not None:

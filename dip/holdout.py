@@ -51,6 +51,35 @@ class Holdout:
         """Indices of the views with rays that judge."""
         return torch.nonzero(self.judges.flatten(1).any(dim=1))[:, 0]
 
+    def with_masked(self, masked: Tensor) -> Holdout:
+        """The same views, or rays, held out of another scan with the same views, where other rays may be masked.
+
+        Views that are held out as a whole are so there too, with rays that are masked here alone.
+
+        Args:
+            masked: (angle, detector) bool, of the other scan.
+
+        Raises:
+            ValueError: rays of another shape, or fewer than 2 views, or rays, left in one of the sets.
+        """
+        if masked.shape != self.judges.shape:
+            raise ValueError(
+                f"expected a scan whose rays are as many as those that are held out, {tuple(self.judges.shape)}, got "
+                f"{tuple(masked.shape)}"
+            )
+        sets = torch.cat([self.chooses, self.judges[None]])
+        if self.whole_views:
+            views = sets.flatten(2).any(dim=2)
+            sets = views.reshape(*views.shape, *[1] * (masked.ndim - 1)).expand_as(sets)
+        left = sets & ~masked
+        n_left = int((left.flatten(2).any(dim=2) if self.whole_views else left.flatten(1)).sum(dim=1).min())
+        if n_left < 2:
+            raise ValueError(
+                "expected at least 2 of the held-out views, or rays, that are not masked, in each of "
+                f"{len(sets)} sets, got {n_left}"
+            )
+        return Holdout(left[:-1], left[-1], masked)
+
 
 def hold_out(
     sinogram_shape: tuple[int, ...],

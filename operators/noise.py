@@ -90,6 +90,11 @@ class GaussianNoise:
             variance = variance + self.view_covariance.diagonal().to(variance)
         return variance.sqrt().to(like.dtype)
 
+    def cpu(self) -> GaussianNoise:
+        """The same on the CPU."""
+        variance = self.variance.cpu() if isinstance(self.variance, Tensor) else self.variance
+        return GaussianNoise(variance, None if self.view_covariance is None else self.view_covariance.cpu())
+
     def whiten(self, residual: Tensor) -> Tensor:
         """R⁻¹ r, (*batch, angle, detector): unit noise where the covariance is right."""
         if self.view_covariance is None:

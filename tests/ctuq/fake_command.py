@@ -22,7 +22,14 @@ class FakeReconstruct:
         self.found = fake_reconstruction(provenance=fake_provenance(notes=("beware",)))
 
     def __call__(
-        self, scan: Scan, config: object = None, *, seed: int = 0, device: str = "cpu", on_step: OnStep | None = None
+        self,
+        scan: Scan,
+        config: object = None,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        on_step: OnStep | None = None,
+        neighbour: object = None,
     ) -> Reconstruction:
         self.calls.append((scan.name, seed, device))
         assert on_step is not None

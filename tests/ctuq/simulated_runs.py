@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ctuq.planning import plan
 from ctuq.reconstructing import reconstruct
 from ctuq.reconstruction import Reconstruction
 from tests.ctuq.cone_scan import ball_scan
@@ -45,13 +46,17 @@ def compared(name: str) -> dict[str, object]:
     given = ball_scan() if name in VOLUMES else scan()
     settings = quick_volume(*VOLUMES[name]) if name in VOLUMES else config(*SLICES[name])
     here = reconstruct(given, settings)
+    plans = [[0.0], [0.0]]
     with simulated_device() as device:
         there = reconstruct(given, settings, device=device)
+        if name in SLICES:
+            plans = [plan(found, candidates=37, n_angles=2).angles_rad.tolist() for found in (here, there)]
     return {
         "case": name,
         "image": _apart(here.image, there.image),
         "std": _apart(here.std, there.std),
         "samples": _apart(here.samples, there.samples),
+        "plan": max(abs(one - other) for one, other in zip(*plans, strict=True)),
         "on_the_cpu": all(type(map_) is Tensor for map_ in _maps(there)),
     }
 

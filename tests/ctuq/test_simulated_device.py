@@ -56,6 +56,7 @@ def test_a_device_gives_what_the_cpu_gives(cases: Sequence[str]) -> None:
         assert found["std"] < ALIKE, case
         assert found["samples"] < ALIKE, case
         assert found["on_the_cpu"], case
+        assert found["plan"] == 0, case
 
 
 def test_products_with_the_jacobian_do_not_take_tf32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,21 @@ def test_the_step_with_the_least_held_out_loss_is_kept() -> None:
     torch.testing.assert_close(rms, found.holdout_loss.min())
 
 
+def test_no_step_before_the_first_choice_is_kept() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Later(FitSettings):
+        @property
+        def first_choice(self) -> int:
+            return 100
+
+    early = changed(steps=150, learning_rate=0.1, refit_steps=0, checkpoints=30)
+    found, later = run(early), run(Later(**vars(early)))
+    assert found.chosen_steps[0] < 100
+    assert torch.equal(found.holdout_loss, later.holdout_loss)
+    left = later.steps >= 100
+    assert later.chosen_steps == (int(later.steps[left][later.holdout_loss[left].argmin()]),)
+
+
 def test_held_out_rays_choose_but_are_not_trained_on() -> None:
     once = changed(refit_steps=0, checkpoints=1)
     wild = torch.where(HELD_OUT, 100.0, DATA)
@@ -137,6 +152,25 @@ def test_judging_rays_enter_the_full_image_alone(tv_weights: tuple[float, ...] |
     assert not torch.equal(found.full_image, other.full_image)
     assert torch.equal(found.holdout_loss, other.holdout_loss)
     assert torch.equal(found.loss, other.loss)
+
+
+def test_chosen_weights_are_those_before_any_refit() -> None:
+    found, refitted = run(changed(refit_steps=0), seeds=(3, 5), holdout=MEMBERS), run(seeds=(3, 5), holdout=MEMBERS)
+    for weights, alone, again in zip(found.chosen_weights, found.networks, refitted.chosen_weights, strict=True):
+        for name, value in alone.state_dict().items():
+            assert torch.equal(weights[name], value)
+            assert torch.equal(weights[name], again[name])
+    assert not torch.equal(found.chosen_weights[0]["outward.weight"], found.chosen_weights[1]["outward.weight"])
+
+
+@pytest.mark.parametrize(("rays", "settings"), [(JUDGES, SHORT), (HELD_OUT, changed(checkpoints=1))])
+def test_chosen_weights_were_trained_on_no_ray_that_judges_or_chooses(rays: Tensor, settings: FitSettings) -> None:
+    # With one setting and one look, the rays that choose have nothing to choose.
+    found, other = run(settings), run(settings, data=torch.where(rays, 100.0, DATA))
+    for name, value in found.chosen_weights[0].items():
+        assert torch.equal(value, other.chosen_weights[0][name])
+    third = run(settings, data=torch.where(HELD_OUT | JUDGES, DATA, 2 * DATA))
+    assert not torch.equal(found.chosen_weights[0]["outward.weight"], third.chosen_weights[0]["outward.weight"])
 
 
 def test_the_refit_takes_the_held_out_rays_in() -> None:

@@ -123,3 +123,29 @@ def test_a_masked_ray_that_judges_is_refused() -> None:
     rays[1, 2] = True
     with pytest.raises(ValueError, match="some that are masked"):
         Holdout(torch.zeros(1, 3, 4, dtype=torch.bool), rays, rays)
+
+
+@pytest.mark.parametrize("shape", [(40, 9), (10, 30), (40, 3, 4)], ids=["views", "rays", "volume"])
+def test_other_masks_leave_the_same_views_held_out(shape: tuple[int, ...]) -> None:
+    here, there = (torch.rand(shape, generator=generator(seed)) < 0.2 for seed in (5, 6))
+    held = hold_out(shape, 0.12, n_members=2, masked=here, generator=generator(0))
+    found = held.with_masked(there)
+    for before, after in zip((*held.chooses, held.judges), (*found.chooses, found.judges), strict=True):
+        assert not (after & there).any()
+        if held.whole_views:
+            views = before.flatten(1).any(dim=1)
+            assert after.equal(views.reshape(-1, *[1] * (len(shape) - 1)) & ~there)
+        else:
+            assert after.equal(before & ~there)
+    assert found.whole_views == held.whole_views == (shape[0] == 40)
+    assert found.masked.equal(there)
+
+
+def test_masks_that_leave_too_little_to_hold_out_are_refused() -> None:
+    held = hold_out((40, 9), 0.12, generator=generator(0))
+    masked = held.judges.clone()
+    masked[held.judging_views[0]] = False
+    with pytest.raises(ValueError, match=r"at least 2 of the held-out views, or rays, .* got 1"):
+        held.with_masked(masked)
+    with pytest.raises(ValueError, match=r"as many as those that are held out, \(40, 9\), got \(40, 8\)"):
+        held.with_masked(torch.zeros(40, 8, dtype=torch.bool))
