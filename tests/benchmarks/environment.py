@@ -17,7 +17,7 @@ SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def environment() -> dict[str, object]:
-    """Versions, processor, cores and threads."""
+    """Versions, processor, cores and threads, and the GPU where there is one."""
     capabilities = torch.cpu.get_capabilities()
     return {
         "python": platform.python_version(),
@@ -26,6 +26,7 @@ def environment() -> dict[str, object]:
         "matrix_units": bool(capabilities.get("amx_bf16")),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 
 

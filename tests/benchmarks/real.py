@@ -18,6 +18,7 @@ import resource
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.io
@@ -56,8 +57,9 @@ def _htc(name: str, angle_step: int) -> Case:
     return Case(lambda: read_scan_mat(folder / f"htc2022_{name}_full.mat"), reference, angle_step, 35.0)
 
 
-def _lotus() -> Case:
-    folder = SHARED_DATA / "fips_lotus"
+def lotus_case(data: Path = SHARED_DATA) -> Case:
+    """The lotus root in a folder of data sets."""
+    folder = data / "fips_lotus"
 
     def reference() -> tuple[Tensor, float]:
         content = np.load(folder / "lotus_fbp_501.npz")
@@ -66,7 +68,7 @@ def _lotus() -> Case:
     return Case(lambda: read_scan_npz(folder / "lotus_fan.npz"), reference, 8, 45.0)
 
 
-CASES = {"ta": _htc("ta", 24), "tb": _htc("tb", 16), "lotus": _lotus()}
+CASES = {"ta": _htc("ta", 24), "tb": _htc("tb", 16), "lotus": lotus_case()}
 
 
 def area_average(image: Tensor, pixel_mm: float, grid: ImageGrid) -> Tensor:
