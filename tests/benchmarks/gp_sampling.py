@@ -13,8 +13,9 @@ diabetes   scikit-learn's: 10 standardised features of 442 patients, 342 train; 
 Every method gives the posterior mean by one column more, and the variance from 64 draws; "exact" has both by Cholesky.
 RMSE and NLL (mean, nats) are of the noiseless field, or of the held-out measurements of the patients. "off" is the root
 mean square distance of the mean from the exact mean in exact deviations, "spread" the mean variance over the exact one.
-GPyTorch solves by its conjugate gradients for the mean and for the variance of every judge, to the same residual (its
-tolerance is relative to the data, ours to the noise), with the same limit of iterations and a preconditioner of pivoted
+GPyTorch solves by its conjugate gradients for the mean and for the variance of every judge, to the residual that is
+asked of our draws (its tolerance is relative to the data, ours to the noise; our mean, one column more of the draws'
+block, is done when they are), with the same limit of iterations and a preconditioner of pivoted
 Cholesky of rank 1000: with 100 its NLL at a noise of 1e-4 was 13, and with variances by LOVE of rank 100 it was 0.4
 above the exact one. Seconds are of the processor. With `--methods`, what is saved of the others stays.
 """
