@@ -12,12 +12,13 @@ def available_memory(device: str = "cpu", *, group: Path = Path("/sys/fs/cgroup"
     """Memory in bytes that may be taken: what the kernel estimates without swapping, or a container's limit leaves.
 
     Args:
-        device: of a GPU it is what its driver calls free.
+        device: of a GPU it is what its driver calls free, and what torch holds there without using it.
         group: the control group's files; its `memory.current` counts files in cache, which the kernel would give up.
     """
     if torch.device(device).type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free: int = torch.cuda.mem_get_info(device)[0]
-        return free
+        return free + unused
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         machine = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

@@ -9,6 +9,8 @@ import torch
 
 from ctuq.config import Config
 from dip import PosteriorMethod, PosteriorSettings, UNet
+from dip.fit import REFITS
+from dip.ray_rows import parts_of_layers
 
 _FLOAT32, _FLOAT64 = 4, 8
 _STEPS: dict[PosteriorMethod, int] = {"cg": 15, "sgd": 60}  # of a sample, as scans took
@@ -72,7 +74,9 @@ class Cost:
             positions = self._pixels / 2 ** (len(shape) * _halvings(name))
             self._maps += positions * convolution.out_channels
             self._patches += positions * convolution.weight[0].numel()
-        self._row_parts = max(1, math.ceil(self._learned * self.n_weights * _FLOAT32 / (1e9 * config.evidence.rows_gb)))
+        sizes = {name: c.weight.numel() for name, c in network.convolutions().items()}
+        parts = parts_of_layers(sizes, 1e9 * config.evidence.rows_gb / (self._learned * _FLOAT32))
+        self._row_parts, self._part_weights = len(parts), max(sum(map(sizes.__getitem__, part)) for part in parts)
         self._kernel = config.prior.kind == "tangent-kernel"
         self._grams = _KERNELS if self._kernel else 3 + _n_grams(config, network)
         self._method = config.posterior.method_for(self._pixels, n_rays)
@@ -103,7 +107,7 @@ class Cost:
     def _held_by_weights(self) -> float:
         """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
         held = self._learned
-        rows = held * self.n_weights * _FLOAT32 / self._row_parts
+        rows = held * self._part_weights * _FLOAT32
         rays = rows + held**2 * _FLOAT64 * (self._grams + 3)
         images = 0
         if self._method == "dense":
@@ -126,7 +130,7 @@ class Cost:
     def _fit_passes(self) -> float:
         """Passes through the network while it is fitted; a step is two."""
         fit = self._config.fit
-        return 2 * fit.members * (self._attempts * fit.taken_steps + 3 * fit.refit_steps)
+        return 2 * fit.members * (self._attempts * fit.taken_steps + REFITS * fit.refit_steps)
 
     def _linear_passes(self) -> float:
         """Passes through the linearised network; a product with its Jacobian is two."""

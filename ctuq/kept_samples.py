@@ -49,10 +49,11 @@ def _room(shape: tuple[int, ...]) -> Tensor:
         # Now, as a full disk would end the process when the samples are written.
         os.posix_fallocate(handle, 0, n_bytes)
         found: Tensor = torch.from_file(name, shared=True, size=math.prod(shape)).reshape(shape)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter where it cannot be mapped
+        why = error.strerror if isinstance(error, OSError) else error
         raise CtuqError(
-            f"expected {decimal(n_bytes)} for {shape[0]} samples in {Path(name).parent}, but {error.strerror}: make "
-            "room, name another folder (TMPDIR), or keep fewer (posterior.kept_samples)"
+            f"expected {decimal(n_bytes)} for {shape[0]} samples in {Path(name).parent}, but {why}: make room, name "
+            "another folder (TMPDIR), or keep fewer (posterior.kept_samples)"
         ) from error
     finally:
         os.close(handle)

@@ -52,7 +52,8 @@ def pretrain(
     watch = StageWatch(on_step)
     planar(scan.geometry)  # of volumes nothing is computed
     refuse_neighbour(config)
-    require_feasible(scan, config.from_random_weights)  # the file that fit.init names may be what is made now
+    # The file that fit.init names may be what is made now.
+    require_feasible(scan, config.from_random_weights, device=device)
     _require_memory(config.pretraining.images, prepare(scan, config).planar.grid)
     with watch.stage("preprocess"):
         prepared = prepare(preprocess(scan, config.preprocessing, on_step=watch.step), config)

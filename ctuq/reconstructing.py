@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import torch
 
 from ctuq.beware import beware
-from ctuq.computing_device import is_out_of_memory, out_of_memory, require_right_rays, within_memory
+from ctuq.computing_device import memory_told, require_right_rays, within_memory
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.judging import Judged, judged, tempering
@@ -77,16 +77,20 @@ def reconstruct(
     require_feasible(scan, config, device=device, handed_on=None if neighbour is None else neighbour.weights)
     with watch.stage("preprocess"):
         given, scan = scan, preprocess(scan, config.preprocessing, on_step=watch.step)
-    problem = pose(prepare(scan, config), config, seed, device, neighbour)
-    require_right_rays(problem.transform, device)
-    with watch.stage("fit"):
-        found = _fitted(problem, config, watch)
+    with memory_told():  # a step is one pass of the whole network: nothing can be taken in parts
+        problem = pose(prepare(scan, config), config, seed, device, neighbour)
+        require_right_rays(problem.transform, device)
+        with watch.stage("fit"):
+            found = fit_networks(problem, config, watch)
     result, used = within_memory(lambda settings: _error_bars(problem, found, settings, watch), config)
     provenance = _provenance(given, scan.steps, used, seed, watch)
     if problem.start is not None:
         provenance = replace(provenance, initial_weights=problem.start.origin)
     if used != config:
-        fewer = f"posterior.batch={used.posterior.batch} and posterior.block={used.posterior.block}"
+        fewer = (
+            f"posterior.batch={used.posterior.batch}, posterior.block={used.posterior.block} and "
+            f"evidence.rows_gb={used.evidence.rows_gb:g}"
+        )
         note = f"memory ran out, and the error bars were begun again with {fewer}: set these to save the first attempts"
         provenance = replace(provenance, notes=(note,))
     handed_on = neighbour_of(
@@ -103,15 +107,6 @@ class _Result:
     estimate: VarianceEstimate
     samples: Samples
     judged: Judged
-
-
-def _fitted(problem: Problem, config: Config, watch: StageWatch) -> Fit:
-    try:
-        return fit_networks(problem, config, watch)
-    except RuntimeError as error:
-        if is_out_of_memory(error):  # a step is one pass of the whole network: nothing can be taken in parts
-            raise out_of_memory(error) from error
-        raise
 
 
 def _error_bars(problem: Problem, found: Fit, config: Config, watch: StageWatch) -> _Result:

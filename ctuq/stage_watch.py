@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+import torch
+
 OnStep = Callable[[str, int, int, Mapping[str, float]], None]
 
 
@@ -33,6 +35,8 @@ class StageWatch:
         self.step(0, 1)
 
     def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize()  # what a GPU has still to do belongs to this stage
         self.seconds[self._stage] = time.perf_counter() - self._entered
         if kind is None and not self._complete:  # a search may end before its limit
             self.step(1, 1)

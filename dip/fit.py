@@ -19,7 +19,8 @@ from operators import LinearMap
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 _Tell = Callable[[int, Mapping[str, float]], None]
 
-_REFITS = 3  # without the rays that choose, with all, and without those that judge
+REFITS = 3
+"""Fits from the chosen weights: without the rays that choose, with all, and without those that judge."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def fit(
     problem = _Problem(Ensemble(members), inputs, transform, data, given)
     seen = torch.where(holdout.judges, 0.0, given)
     attempts = settings.attempts(data, seen, noise_stated=precision is not None)
-    progress = _Progress(on_step, [settings.steps] * len(attempts) + [settings.refit_steps] * _REFITS)
+    progress = _Progress(on_step, [settings.steps] * len(attempts) + [settings.refit_steps] * REFITS)
     best = _best_run(problem, holdout, settings, attempts, progress)
 
     def refit(rays: Tensor) -> None:

@@ -193,7 +193,8 @@ def _hooks(modules: Mapping[str, nn.Module], make: Callable[[str], Callable[...,
 def _full_precision() -> Iterator[None]:
     """No TF32 on GPUs, which torch takes for convolutions by default: its ten bits would drown the rays' noise."""
     backends: Any = torch.backends  # whose own types leave these out
-    kinds = (backends.cudnn.conv, backends.cuda.matmul)
+    # Recurrent layers, which there are none of, as convolutions: torch refuses to be asked about two that differ.
+    kinds = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
     before = [kind.fp32_precision for kind in kinds]
     try:
         for kind in kinds:

@@ -275,7 +275,8 @@ def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and ho
     every_row = RayRows(jacobian, transform, rays, most_bytes=rows_bytes, on_step=on_step)
     sensitivity = None
     if kind == "g-prior":
-        sensitivity = torch.cat([sensitivity_of(part.rows, here["noise"]) for part in every_row])
+        # By map, which lets go of a part before it asks for the next.
+        sensitivity = torch.cat(list(map(lambda part: sensitivity_of(part.rows, here["noise"]), every_row)))  # noqa: C417
     groups = weight_groups(jacobian, kind, sensitivity=sensitivity)
     weights = jacobian.weights()
     grams: dict[str, Tensor] = {}
@@ -286,6 +287,7 @@ def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and ho
         add(grams, gram_matrices(part.rows, own))
         add(filters, filter_gram_matrices(part.rows, own))
         response += (part.rows @ weights[part.weights]).double()
+        del part  # before the next takes its memory
     grams["pixels"] = pixel_gram_matrix(transform, rays)
     if smooth_errors:
         grams["smooth"] = _smooth_gram(rays, transform.out_shape[-1])

@@ -61,7 +61,8 @@ class RayRows:
     ) -> None:
         self._jacobian, self._transform, self._rays, self._on_step = jacobian, transform, rays, on_step
         a_ray = len(rays) * jacobian.weights().element_size()
-        self.parts = parts_of_layers(jacobian, most_bytes / a_ray)
+        sizes = {name: weights.stop - weights.start for name, weights in jacobian.layers().items()}
+        self.parts = parts_of_layers(sizes, most_bytes / a_ray)
         self._whole: RowsOfLayers | None = None
 
     def __iter__(self) -> Iterator[RowsOfLayers]:
@@ -69,11 +70,12 @@ class RayRows:
         if self._whole is not None:
             yield self._whole
             return
+        if len(self.parts) == 1:
+            self._whole = self._rows(0, self.parts[0])
+            yield self._whole
+            return
         for number, names in enumerate(self.parts):
-            rows = self._rows(number, names)
-            if len(self.parts) == 1:
-                self._whole = rows
-            yield rows
+            yield self._rows(number, names)  # not kept here: the next part is to have its memory
         self._on_step = None
 
     def _rows(self, number: int, names: Sequence[str]) -> RowsOfLayers:
@@ -86,12 +88,16 @@ class RayRows:
         return RowsOfLayers(rows, slice(layers[names[0]].start, layers[names[-1]].stop))
 
 
-def parts_of_layers(jacobian: NetworkJacobian, most_weights: float) -> list[tuple[str, ...]]:
-    """Neighbouring layers with at most so many weights together, or a single one with more."""
+def parts_of_layers(sizes: Mapping[str, int], most_weights: float) -> list[tuple[str, ...]]:
+    """Neighbouring layers with at most so many weights together, or a single one with more.
+
+    Args:
+        sizes: number of weights by layer, in the order of the layers.
+        most_weights: of a part.
+    """
     parts: list[list[str]] = []
     held = 0
-    for name, weights in jacobian.layers().items():
-        n = weights.stop - weights.start
+    for name, n in sizes.items():
         if not parts or held + n > most_weights:
             parts.append([])
             held = 0

@@ -198,9 +198,9 @@ def _orthonormal(directions: Tensor) -> Tensor:
     if not usable.any():
         return directions[:0]
     unit = directions[usable] / _along(length[usable], directions)
-    _, values, spanning = torch.linalg.svd(unit.flatten(1), full_matrices=False)
-    kept = values > max(unit.flatten(1).shape) * torch.finfo(values.dtype).eps * values.amax()
-    basis: Tensor = spanning[kept]
+    spanning, values, _ = torch.linalg.svd(unit.flatten(1).mT, full_matrices=False)
+    kept = values > len(spanning) * torch.finfo(values.dtype).eps * values.amax()
+    basis: Tensor = spanning.mT[kept]
     return basis.reshape(-1, *directions.shape[1:])
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dip import FitSettings
+from dip.fit import REFITS
 
 Flop = dict[str, float]
 """FLOP by precision: "bfloat16", "float32", "float64"."""
-
-_REFITS = 3  # without the rays that choose, with all, and without those that judge
 
 
 def fit_flop(settings: FitSettings, a_pass: float, *, noise_stated: bool) -> float:
@@ -27,7 +26,7 @@ def fit_flop(settings: FitSettings, a_pass: float, *, noise_stated: bool) -> flo
         noise_stated: whether the scan says how noisy each ray is.
     """
     attempts = settings.n_attempts(noise_stated=noise_stated)
-    runs = [settings.steps] * attempts + [settings.refit_steps] * _REFITS
+    runs = [settings.steps] * attempts + [settings.refit_steps] * REFITS
     passes = sum(3 * steps + _looks(steps, settings.checkpoints) for steps in runs)
     return settings.members * passes * a_pass
 

@@ -66,10 +66,10 @@ def test_checks_say_what_fails() -> None:
         "psnr_fbp": 20.0,
         "psnr_fbp_hann": 25.0,
         "worst_sample_residual": 0.01,
-        "float32_product_error": 1e-6,
+        "jacobian_error": 1e-6,
     }
     assert all(checks(good, 0.02, slack=0.2, on_time=True).values())
-    bad = good | {"psnr": 24.0, "worst_sample_residual": float("nan"), "float32_product_error": 3e-4}
+    bad = good | {"psnr": 24.0, "worst_sample_residual": float("nan"), "jacobian_error": 3e-4}
     assert not any(checks(bad, 0.02, slack=0.0, on_time=False).values())
 
 

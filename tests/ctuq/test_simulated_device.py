@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from torch.backends import cuda, cudnn
 
 from ctuq import computing_device
-from ctuq.computing_device import require_right_rays, within_memory
+from ctuq.computing_device import is_out_of_memory, require_right_rays, within_memory
 from ctuq.config import Config, load_config
 from ctuq.errors import CtuqError
 from ctuq.reconstructing import reconstruct
@@ -92,20 +94,37 @@ def test_out_of_memory_is_tried_again_with_half_the_batch_and_said(monkeypatch: 
     used: Any = found.provenance.config["posterior"]
     assert (used["batch"], used["block"]) == (2, 1)
     assert "memory ran out" in found.provenance.notes[-1]
-    assert "posterior.batch=2 and posterior.block=1" in found.provenance.notes[-1]
+    assert "posterior.batch=2, posterior.block=1 and evidence.rows_gb=2" in found.provenance.notes[-1]
 
 
 def test_what_fits_nowhere_says_what_to_try_and_other_errors_are_themselves() -> None:
     def full(_: Config) -> None:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+        torch.empty(10**15)
 
     def wrong(_: Config) -> None:
         raise RuntimeError("something else")
 
-    with pytest.raises(CtuqError, match=r"ran out \(.*1 bytes.*grid\.size.*evidence\.rows_gb"):
+    with pytest.raises(CtuqError, match=r"ran out \(.*4000000000000000 bytes.*grid\.size.*evidence\.rows_gb"):
         within_memory(full, load_config(None))
     with pytest.raises(RuntimeError, match="something else"):
         within_memory(wrong, load_config(None))
+    for words in ("CUDA error: out of memory", "cuSOLVER error: CUSOLVER_STATUS_ALLOC_FAILED"):
+        assert is_out_of_memory(RuntimeError(words))
+
+
+def test_what_filled_the_memory_does_not_hang_on_the_error() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def full(_: Config) -> None:
+        large = torch.ones(5)
+        held.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(CtuqError) as kept:
+        within_memory(full, load_config(None))
+    assert isinstance(kept.value.__cause__, torch.OutOfMemoryError)
+    assert len(held) == 4
+    assert not any(one() is not None for one in held)
 
 
 def test_a_fit_out_of_memory_says_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +139,14 @@ def test_a_fit_out_of_memory_says_what_to_try(monkeypatch: pytest.MonkeyPatch) -
 class _Wrong(MatrixMap):
     """A map whose adjoint is a little off on devices other than the CPU."""
 
+    factor = 1 + 1e-6
+
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return super().adjoint(y) * (1 + 1e-6)
+        return super().adjoint(y) * self.factor
+
+
+class _NotANumber(_Wrong):
+    factor = math.nan
 
 
 def test_projections_that_a_device_gets_wrong_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +157,8 @@ def test_projections_that_a_device_gets_wrong_are_refused(monkeypatch: pytest.Mo
     require_right_rays(_Wrong(matrix), "cpu")
     with pytest.raises(CtuqError, match=r"projections on meta.*e-07 between them.*--device cpu"):
         require_right_rays(_Wrong(matrix), "meta")
+    with pytest.raises(CtuqError, match="nan between them"):
+        require_right_rays(_NotANumber(matrix), "meta")
 
 
 def test_auto_is_the_cpu() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+import weakref
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from dip import NetworkJacobian, UNet, UNetSettings, linearise, ray_jacobian
+from dip import NetworkJacobian, UNet, UNetSettings, linearise, ray_jacobian, ray_rows
 from dip.ray_rows import RayRows, parts_of_layers
 from dip.weight_prior import PriorKind, weight_groups
 from operators import ImageGrid, ParallelBeam, RayTransform
@@ -26,11 +27,11 @@ def test_parts_are_neighbouring_layers_and_no_larger_than_they_must_be() -> None
     layers = jacobian().layers()
     sizes = {name: weights.stop - weights.start for name, weights in layers.items()}
     most = max(sizes.values()) + 1
-    parts = parts_of_layers(jacobian(), most)
+    parts = parts_of_layers(sizes, most)
     assert [name for part in parts for name in part] == list(layers)
     assert len(parts) > 2
     assert all(sum(sizes[name] for name in part) <= most for part in parts)
-    assert [len(part) for part in parts_of_layers(jacobian(), 1)] == [1] * len(layers)
+    assert [len(part) for part in parts_of_layers(sizes, 1)] == [1] * len(layers)
 
 
 def test_parts_side_by_side_are_the_whole_and_a_whole_is_computed_once() -> None:
@@ -45,6 +46,31 @@ def test_parts_side_by_side_are_the_whole_and_a_whole_is_computed_once() -> None
     assert told[-1][0] == told[-1][1] == len(every.parts) * 21
     once = RayRows(jacobian(), transform, rays, most_bytes=math.inf)
     assert next(iter(once)).rows is next(iter(once)).rows
+
+
+@pytest.mark.parametrize("kind", ["block", "g-prior"])
+def test_parts_are_let_go_of_before_the_next(kind: PriorKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def watched(*arguments: Any, **settings: Any) -> torch.Tensor:
+        alive.append(sum(one() is not None for one in made))
+        rows = ray_jacobian(*arguments, **settings)
+        made.append(weakref.ref(rows))
+        return rows
+
+    monkeypatch.setattr(ray_rows, "ray_jacobian", watched)
+    linearise(
+        jacobian(),
+        RayTransform(SCAN),
+        torch.ones(8, 8),
+        kind=kind,
+        relative_noise=torch.ones(3, 7, dtype=torch.float64),
+        smooth_errors=False,
+        rows_bytes=4000,
+    )
+    assert len(made) > 4
+    assert set(alive) == {0}
 
 
 @pytest.mark.parametrize("kind", get_args(PriorKind))
