@@ -22,12 +22,14 @@ class Ensemble:
 
     Args:
         members: networks of one shape; their weights are copied.
+        channels_last: how the weights of a single one lie in memory. With matrix units for bfloat16 that is faster by a
+            half; in float32 it is slower (tests/benchmarks/compiled_fit.py).
     """
 
-    def __init__(self, members: Sequence[UNet]) -> None:
+    def __init__(self, members: Sequence[UNet], *, channels_last: bool = False) -> None:
         stacked, _ = stack_module_state(list(members))
         self._stateless = copy.deepcopy(members[0]).to("meta")
-        kept = _channels_last if len(members) == 1 else torch.clone
+        kept = _channels_last if channels_last and len(members) == 1 else torch.clone
         self._weights: State = {name: kept(weight.detach()).requires_grad_() for name, weight in stacked.items()}
 
     def __len__(self) -> int:
@@ -78,7 +80,7 @@ class Ensemble:
 
 
 def _channels_last(stacked: Tensor) -> Tensor:
-    """The layout in which one member's convolutions are fastest, by a half on processors with matrix units."""
+    """One member's weights with channels last, whatever axis is in front."""
     if stacked.ndim < 5:
         return stacked.clone()
     return stacked.movedim(2, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 2)

@@ -106,7 +106,8 @@ def fit(
             f"{len(holdout.chooses)}"
         )
     given = torch.ones_like(data) if precision is None else precision.to(data)
-    problem = _Problem(Ensemble(members), inputs, transform, data, given)
+    bfloat16 = has_bfloat16_units(data.device) if settings.bfloat16 is None else settings.bfloat16
+    problem = _Problem(Ensemble(members, channels_last=bfloat16), inputs, transform, data, given, bfloat16)
     seen = torch.where(holdout.judges, 0.0, given)
     attempts = settings.attempts(data, seen, noise_stated=precision is not None)
     progress = _Progress(on_step, [settings.steps] * len(attempts) + [settings.refit_steps] * REFITS)
@@ -185,6 +186,7 @@ class _Problem:
     transform: LinearMap
     data: Tensor
     precision: Tensor
+    bfloat16: bool
 
     def images(self) -> Tensor:
         """(members, row, col)."""
@@ -211,7 +213,6 @@ class _Run:
         self.problem, self.settings, self.tv_weight, self.floor = problem, settings, tv_weight, floor
         self.fitted, self.held_out = fitted, held_out
         device = problem.data.device
-        self.bfloat16 = has_bfloat16_units(device) if settings.bfloat16 is None else settings.bfloat16
         # Rays left out weigh nothing; the others by how well they are known.
         self.weight = torch.where(fitted, problem.precision.sqrt(), 0.0)
         self.misfit = RampMisfit(problem.data.shape, floor)
@@ -257,7 +258,7 @@ class _Run:
 
     def _loss(self) -> Tensor:
         problem = self.problem
-        with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=problem.bfloat16):
             output = problem.ensemble(problem.inputs)
         images = output.float()
         loss = self.misfit(self.weight * (problem.transform(images) - problem.data)) / self.scale

@@ -17,7 +17,7 @@ def sentences() -> dict[str, list[str]]:
     """By page, what must stand there word for word, line breaks aside."""
     return {
         "README.md": [*_readme(), *_kills()],
-        "docs/benchmarks.md": [*_real(), *_counts(), *_images(), *_planned()],
+        "docs/benchmarks.md": [*_real(), *_counts(), *_images(), *_large(), *_planned()],
         "docs/calibration.md": [_rms_z()],
         "docs/howto/batch.md": [*_kills(), *_batch()],
         "docs/howto/counts.md": [_axis()],
@@ -44,6 +44,28 @@ def _kills() -> list[str]:
     found = results("batch_kills")
     assert (found["differences"], found["leftovers"], found["finished_and_written_again"]) == ([], [], [])
     return [f"Of {len(found['kills'])} random kills"]
+
+
+def _large() -> list[str]:
+    found, compiled = results("large_slice"), results("compiled_fit")
+    rays, error = (100 * found[key] for key in ("rays_within_95", "rays_within_95_error"))
+    slower = {name: [compiled[size][name]["of_the_usual"] for size in ("64", "128")] for name in compiled["64"]}
+    first = sorted(compiled[size]["compiled"]["first_seconds"] for size in ("64", "128"))
+    assert not compiled["bfloat16_units"]
+    return [
+        f"took {found['processor_seconds']:,.0f} s of processor time",
+        f"and {found['memory_gb']:.1f} GB",
+        f"with {found['psnr']:.1f} dB; {rays:.1f} ± {error:.1f} % of the test rays",
+        (
+            f"chi-square {found['chi_square']:.2f} ± {found['chi_square_error']:.2f}, and "
+            f"{100 * found['object_pixels_within_95']:.1f} % of the"
+        ),
+        (
+            f"takes {fmean(slower['compiled']):.1f} times as long at 64 and at 128 pixels a side, after "
+            f"{first[0]:.0f} to {first[1]:.0f} s of compiling"
+        ),
+        f"such units, {fmean(slower['bfloat16']):.0f} times as long",
+    ]
 
 
 def _real() -> list[str]:
