@@ -15,12 +15,12 @@ _FEWEST_VIEWS = 10  # of as many detector pixels as the image has pixels a side
 _MOST_VIEWS = 1000
 
 Limit: TypeAlias = Literal["time", "memory", "views"]
-"""What allows no more rays: minutes, memory, or that more views are not asked for."""
+"""What allows no more rays: minutes, memory, or that more views were not tried."""
 
 _WORDS: Final[dict[Limit, str]] = {
     "time": "",
     "memory": ": all that fits into memory",
-    "views": ": more views were not asked for",
+    "views": f": no more than {_MOST_VIEWS:,} views were tried",
 }
 
 

@@ -45,7 +45,9 @@ class ObjectMean:
     @property
     def line(self) -> str:
         """In a short line."""
-        return f"mean {self.value} over {self.n_pixels:,} {self.kind} (± is the model's, not accuracy)"
+        return (
+            f"mean {self.value} over {self.n_pixels:,} {self.kind} (± by the samples; the region is this image's own)"
+        )
 
     @property
     def sentence(self) -> str:

@@ -33,6 +33,9 @@ _SEARCH = (
 _OTHER_VIEWS = "another --seed tests by other views: reconstruct again and compare"
 
 
+_NO_FACTOR = 1.05  # between deviations as they are and as they should be, which is none to speak of
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the test rays say of the error bars.
@@ -106,11 +109,14 @@ def _meaning(calibration: Calibration, calibrated: bool, edge: bool) -> str:
     if _nothing_judged(calibration):
         return "nothing could be held against these error bars, so do not believe them."
     if edge:
-        return (
+        missed = (
             "these error bars miss the rule by less than a standard error, so other views might have said otherwise. "
-            f"If anything they are too {'wide' if chi_square < 1 else 'narrow'}, by a factor of about "
-            f"{max(chi_square, 1 / chi_square) ** 0.5 if chi_square > 0 else math.inf:.2g}."
         )
+        factor = max(chi_square, 1 / chi_square) ** 0.5 if chi_square > 0 else math.inf
+        if factor < _NO_FACTOR:
+            return f"{missed}On the whole they are as wide as they should be, but too many rays fall outside."
+        direction = "wide" if chi_square < 1 else "narrow"
+        return f"{missed}If anything they are too {direction}, by a factor of about {factor:.2g}."
     if chi_square < CHI_SQUARE_RANGE[0] and coverage >= COVERAGE_95_AT_LEAST:
         factor = 1 / math.sqrt(chi_square) if chi_square > 0 else math.inf
         return f"these error bars are too wide, by a factor of about {factor:.1f}. Take them as upper limits."

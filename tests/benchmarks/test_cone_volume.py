@@ -1,4 +1,4 @@
-"""A volume with error bars that hold against the truth, and against rays that it has not seen."""
+"""A volume's error bars against a known truth, over all voxels, and against rays that it has not seen."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import pytest
 
 from tests.benchmarks.cone_volume import DETECTOR, SIZE, VIEWS, figures, reconstructed, simulated
 
-# One object's coverage scatters by some per cent.
+# One object's coverage scatters by some per cent: at the larger size these two, all that were run, had 93 and 88 %, of
+# which the air around them is most. Inside the objects it is far less (docs/howto/volumes.md).
 OBJECTS = [(SIZE, DETECTOR, (2, 3)), (2 * SIZE, 2 * DETECTOR, (2, 4))]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("size", "detector", "seeds"), OBJECTS)
-def test_error_bars_of_a_volume_cover_the_truth_and_rays_that_were_held_out(
+def test_error_bars_of_a_volume_cover_voxels_in_the_mean_and_rays_that_were_held_out(
     size: int, detector: int, seeds: tuple[int, ...]
 ) -> None:
     found = []

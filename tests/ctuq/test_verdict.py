@@ -90,3 +90,7 @@ def test_at_the_edge_the_verdict_says_which_way_the_error_bars_are_off() -> None
     assert "If anything they are too wide, by a factor of about 1.1." in wide.sentence
     narrow = judge(replace(errors, chi_square=1.3, coverage_95=0.91))
     assert "If anything they are too narrow, by a factor of about 1.1." in narrow.sentence
+    neither = judge(replace(errors, chi_square=1.01, coverage_95=0.888))
+    assert neither.at_the_edge
+    assert "as wide as they should be, but too many rays fall outside." in neither.sentence
+    assert "factor" not in neither.sentence
