@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import ctuq
+from ctuq.likeness import psnr
 from operators import ConeBeam, RayTransform, VolumeGrid, filtered_back_projection
 from tests.benchmarks.environment import save
 
@@ -102,16 +103,13 @@ def reconstructed(
 def figures(found: ctuq.Reconstruction, truth: Tensor, scan: ctuq.Scan) -> dict[str, Any]:
     """What a reconstruction is worth, held against the truth and against its own rays."""
 
-    def psnr(volume: Tensor) -> float:
-        return float(10 * torch.log10(truth.max() ** 2 / (volume.double() - truth).square().mean()))
-
     z = (found.image.double() - truth) / found.std.double()
     inside = (z.abs() < 1.96).double()
     calibration = found.calibration
     return {
-        "psnr": psnr(found.image),
-        "psnr_fdk": psnr(filtered_back_projection(scan.geometry, scan.sinogram)),
-        "psnr_fdk_hann": psnr(filtered_back_projection(scan.geometry, scan.sinogram, window="hann")),
+        "psnr": psnr(found.image, truth),
+        "psnr_fdk": psnr(filtered_back_projection(scan.geometry, scan.sinogram), truth),
+        "psnr_fdk_hann": psnr(filtered_back_projection(scan.geometry, scan.sinogram, window="hann"), truth),
         "voxels_within_95": float(inside.mean()),
         "object_voxels_within_95": float(inside[truth > 0].mean()),
         "rms_z_of_voxels": float(z.square().mean().sqrt()),

@@ -23,6 +23,7 @@ from torch.nn import functional
 import ctuq
 from ctuq.cost import gflop_of_a_pass
 from ctuq.ellipses import random_ellipses
+from ctuq.likeness import psnr
 from ctuq.preparation import prepare
 from dip import UNet
 from dip.fit import has_bfloat16_units
@@ -222,11 +223,6 @@ def worth(found: ctuq.Reconstruction, given: Slice, prepared: ctuq.Scan) -> Figu
         "diagnostics": dict(found.diagnostics),
         "notes": list(found.provenance.notes),
     }
-
-
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """Peak signal to noise ratio in dB, the peak being the truth's."""
-    return float(10 * torch.log10(truth.max() ** 2 / (image.double() - truth).square().mean()))
 
 
 def checks(numbers: Figures, tolerance: float, *, slack: float, on_time: bool) -> dict[str, bool]:
