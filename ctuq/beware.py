@@ -12,6 +12,9 @@ from dip import Learned, PosteriorMethod, PosteriorSettings
 # Beyond 2 its images move further than the network's own, by the triangle inequality.
 _LINEARISATION_ERROR_UP_TO = 2.0
 
+# A refit goes on from weights that fit already: what it leaves of the rays is less, or a few per cent more.
+_REFIT_MISFIT_UP_TO = 1.1
+
 # What to try where samples by a method did not reach the tolerance.
 _ALTERNATIVES: dict[PosteriorMethod, str] = {
     "cholesky": "posterior.method=dense, which is exact",
@@ -28,6 +31,7 @@ def beware(
     settings: PosteriorSettings,
     *,
     linearisation_error: float | None,
+    refit_misfit: float,
     judging_draws: int,
 ) -> tuple[str, ...]:
     """Warnings that go with a result, the most important first.
@@ -38,9 +42,16 @@ def beware(
         method: that drew the samples.
         settings: of the posterior.
         linearisation_error: None where there is none.
+        refit_misfit: what the refit left of the fitted rays, relative to what the fit before had left.
         judging_draws: samples behind the verdict of the test rays; 0 where it is exact.
     """
     notes = []
+    if not refit_misfit <= _REFIT_MISFIT_UP_TO:  # NaN is not
+        notes.append(
+            f"the image was refitted to all rays, which left {refit_misfit:.2g} times as much of the fitted ones as "
+            "the fit before: it has not settled, and may be off by more than its deviations; the test rays, which judge "
+            "a refit of their own, need not show it: try a larger fit.refit_steps"
+        )
     if not residual <= settings.tolerance:  # NaN is not
         # A dense posterior draws exactly; then it is what judges that did not get there.
         method = "cg" if method == "dense" else method

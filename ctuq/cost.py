@@ -10,10 +10,11 @@ import torch
 from ctuq.config import Config
 from dip import PosteriorMethod, PosteriorSettings, UNet
 from dip.fit import REFITS
+from dip.posterior_settings import BYTES_A_LATENT
 from dip.ray_rows import parts_of_layers
 
 _FLOAT32, _FLOAT64 = 4, 8
-_STEPS: dict[PosteriorMethod, int] = {"cg": 15, "sgd": 60}  # of a sample, as scans took
+_STEPS: dict[PosteriorMethod, int] = {"cg": 10, "sgd": 60}  # of a sample, as scans took
 _SOLVING_STEPS = 50  # of conjugate gradients in a step of expectation maximisation, as a small volume took
 SECONDS_A_PASS = 1e-3
 """Of a pass through the network, however small; what its size costs comes on top."""
@@ -99,10 +100,10 @@ class Cost:
         # Draws of what the image is made of, weights and pixels, before and after, with what is made of them; where
         # they are solved for, the solver's vectors of all rays, and the preconditioner.
         settings = self._config.posterior
-        drawn = 6 * settings.block * (self.n_weights + self._pixels)
-        solving = self._method in ("cg", "sgd") or self._judging
-        rays = (12 * settings.block + 3 * settings.preconditioner_rank) * self._rays if solving else 0
-        return passes + (drawn + rays) * _FLOAT64
+        latent, solving = self.n_weights + self._pixels, self._method in ("cg", "sgd") or self._judging
+        block = settings.draws_together("cg" if self._judging else self._method, latent)
+        rays = (12 * block + 6 * settings.preconditioner_rank) * self._rays if solving else 0
+        return passes + BYTES_A_LATENT * block * latent + rays * _FLOAT64
 
     def _held_by_weights(self) -> float:
         """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
@@ -145,7 +146,8 @@ class Cost:
         else:
             passes = 2 * (rows + _products(self._method, config.posterior))
         if self._judging:
-            passes += 2 * (2 * 2 * config.posterior.preconditioner_rank + self._judging * (3 + 2 * _STEPS["cg"]))
+            sketch = 0 if self._method in ("cg", "sgd") else 2 * config.posterior.preconditioner_rank  # one for all
+            passes += 2 * (sketch + self._judging * (3 + 2 * _STEPS["cg"]))
         if config.evidence.method == "tv-map":
             passes += 4 * self._pixels
         if config.evidence.method == "em":
@@ -169,7 +171,7 @@ def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:
     """Products with A F or its adjoint behind all samples, by the steps that scans took."""
     steps = min(_STEPS.get(method, 0), settings.max_iterations)
     once = 2 * settings.preconditioner_rank if method in ("cg", "sgd") else 0
-    return once + (3 + 2 * steps) * (settings.n_samples + settings.kept_samples)
+    return once + (3 + 2 * steps) * max(settings.n_samples, settings.kept_samples)
 
 
 def _n_grams(config: Config, network: UNet) -> int:

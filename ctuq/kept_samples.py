@@ -12,31 +12,43 @@ from rich.filesize import decimal
 from torch import Tensor
 
 from ctuq.errors import CtuqError
-from dip import Posterior, Samples
+from dip import Posterior, Samples, VarianceEstimate
 
 _LARGE = 2**28  # bytes that memory is not asked for
 
 
-def draw_kept(posterior: Posterior, n: int, *, block: int, generator: torch.Generator) -> Samples:
-    """Draw n images, float32 on the CPU, of which no more than a block is in memory where all of them are large.
+def variance_and_samples(
+    posterior: Posterior, n: int, *, block: int, draws: torch.Generator, further: torch.Generator
+) -> tuple[VarianceEstimate, Samples]:
+    """The variance, and n images, float32 on the CPU: the first drawn for it, and others where those are fewer.
+
+    No more than a block is in memory where all of them are large.
 
     Args:
         posterior: to draw from.
         n: images.
-        block: drawn at a time.
-        generator: of the draws.
+        block: drawn at a time, of the others.
+        draws: generator of those behind the variance.
+        further: generator of the others.
 
     Raises:
-        CtuqError: no room for them among the temporary files.
+        CtuqError: no room for the images among the temporary files.
     """
     images = _room((n, *posterior.mean.shape))
-    parts = []
-    for start in range(0, n, block):
-        part = posterior.sample(min(block, n - start), generator=generator)
-        images[start : start + len(part.images)] = part.images.float().cpu()
-        parts.append(part._replace(images=part.images[:0]))
-    residuals = torch.cat([part.relative_residual for part in parts]).cpu()
-    return Samples(images, residuals, parts[0].tolerance, max(part.passes for part in parts))
+    parts: list[Samples] = []
+
+    def keep(drawn: Samples) -> None:
+        have = sum(len(part.relative_residual) for part in parts)
+        here = drawn.images[: n - have]
+        images[have : have + len(here)] = here.float().cpu()
+        residuals = drawn.relative_residual[: len(here)].cpu()
+        parts.append(drawn._replace(images=here[:0], relative_residual=residuals))
+
+    estimate = posterior.variance(generator=draws, on_draws=keep)
+    while (left := n - sum(len(part.relative_residual) for part in parts)) > 0:
+        keep(posterior.sample(min(block, left), generator=further))
+    residuals = torch.cat([part.relative_residual for part in parts])
+    return estimate, Samples(images, residuals, parts[0].tolerance, max(part.passes for part in parts))
 
 
 def _room(shape: tuple[int, ...]) -> Tensor:

@@ -13,7 +13,7 @@ from ctuq.computing_device import memory_told, require_right_rays, within_memory
 from ctuq.config import Config
 from ctuq.errors import CtuqError, InputError
 from ctuq.judging import Judged, judged, tempering
-from ctuq.kept_samples import draw_kept
+from ctuq.kept_samples import variance_and_samples
 from ctuq.library_versions import library_versions
 from ctuq.neighbour import Neighbour, neighbour_of
 from ctuq.preparation import prepare, require_feasible
@@ -27,6 +27,7 @@ from ctuq.stage_watch import OnStep, StageWatch
 from dip import (
     Fit,
     Learned,
+    LinearModel,
     NetworkJacobian,
     Posterior,
     RayModel,
@@ -114,7 +115,7 @@ def _error_bars(problem: Problem, found: Fit, config: Config, watch: StageWatch)
         model = _linearise(problem, found, config, watch)
     try:
         with watch.stage("evidence"):
-            learned, tempered = _learn(problem, found, model, config, watch)
+            model, learned, tempered = _learn(problem, found, model, config, watch)
         with watch.stage("posterior"):
             return _infer(problem, found, model, learned, tempered, config, watch)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -152,8 +153,8 @@ def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) 
 
 def _learn(
     problem: Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch
-) -> tuple[Learned, Temperature]:
-    """Variances of all terms, and the factor by which the choosing rays then scaled them."""
+) -> tuple[RayModel, Learned, Temperature]:
+    """Variances of all terms, and the factor by which the choosing rays then scaled them; the model as they left it."""
     learned = learn(
         model,
         found,
@@ -165,8 +166,12 @@ def _learn(
         generator=problem.seeds("evidence"),
         on_step=watch.step,
     )
+    if isinstance(model, LinearModel) and len(model.rays) < problem.data.numel():
+        # Three solves will follow, and the rays that are fitted are in all of them.
+        seen = problem.holdout.fitted.all(dim=0)
+        model = model.sketched(learned.variances, seen, config.posterior, problem.seeds("preconditioner"))
     tempered = tempering(problem, found, model, learned, config)
-    return learned.scaled(tempered.factor, config.prior.floors), tempered
+    return model, learned.scaled(tempered.factor, config.prior.floors), tempered
 
 
 def _infer(
@@ -188,8 +193,9 @@ def _infer(
     posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
     watch.step(2, 4)
     kept, block = config.posterior.kept_samples, config.posterior.block
-    samples = draw_kept(posterior, kept, block=block, generator=problem.seeds("samples"))
-    estimate = posterior.variance(generator=problem.seeds("variance"))
+    estimate, samples = variance_and_samples(
+        posterior, kept, block=block, draws=problem.seeds("variance"), further=problem.seeds("samples")
+    )
     watch.step(4, 4)
     return _Result(learned, posterior, model.noise(physical).cpu(), estimate, samples, verdict)
 
@@ -210,6 +216,7 @@ def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, pro
         "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),
         "tv_weight": found.tv_weight,
         "misfit_floor": found.misfit_floor,
+        "refit_misfit": found.refit_misfit,
         "image_scale_per_mm": scale,
         "n_variance_samples": float(result.estimate.n_samples),
         "worst_sample_residual": residual,
@@ -226,6 +233,7 @@ def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, pro
         method,
         config.posterior,
         linearisation_error=result.judged.linearisation_error,
+        refit_misfit=found.refit_misfit,
         judging_draws=result.judged.draws,
     )
     noise = learned.variances["noise"] + learned.variances.get("representation", 0.0)

@@ -19,7 +19,7 @@ from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
 from dip.learning import EvidenceSettings, learn, temperature
 from dip.learning_task import learned_from
-from dip.linear_model import LinearModel, PriorSettings, linearise
+from dip.linear_model import LinearModel, linearise
 from dip.linearisation_error import linearisation_error
 from dip.matern import MaternPrior
 from dip.misfit import RampMisfit, total_variation
@@ -38,6 +38,7 @@ from dip.posterior_settings import PosteriorMethod, PosteriorSettings
 from dip.preconditioned_solve import PreconditionedSolve
 from dip.pretraining import PretrainingSettings, pretrain_network
 from dip.prior import NetworkPrior
+from dip.prior_settings import PriorSettings
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
 from dip.ray_model import RayModel

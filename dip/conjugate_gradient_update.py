@@ -6,10 +6,12 @@ from torch import Tensor
 
 from dip.pathwise import Update, updated_by_dual
 from dip.preconditioned_update import PreconditionedUpdate
-from operators import GramMap, conjugate_gradients
+from operators import GramMap, conjugate_gradient_iterate
 
 MARGIN = 0.9
 """Of the tolerance, at which to stop: solutions are checked by passes of their own, whose rounding is another."""
+
+_KEPT = 512  # directions handed on: more are seldom searched, and would take much memory where they are
 
 
 class ConjugateGradientUpdate(PreconditionedUpdate):
@@ -22,13 +24,16 @@ class ConjugateGradientUpdate(PreconditionedUpdate):
     def __call__(self, latent: Tensor, noise: Tensor) -> Update:
         """Update draws u, (n, *latent), with ε, (n, *rays) float64; all draws take the same iterations."""
         white = self.rays.noise.whiten(noise)
-        solution = conjugate_gradients(
+        iterate = conjugate_gradient_iterate(
             GramMap(self.rays, shift=1.0),
             white - self.rays(latent.double()),
             iterations=self._iterations,
             tolerance=MARGIN * self.tolerance,
             preconditioner=lambda residual: self._preconditioner.power(residual, -1),
             scale=white,  # which may be a small part of the data
+            keep=_KEPT if self._preconditioner.record is not None else 0,
         )
-        passes = 1 + 2 * (solution.iterations + 1)  # the solver checks itself once
-        return updated_by_dual(self.rays, latent, white, solution.value, passes=passes)
+        if self._preconditioner.record is not None:
+            self._preconditioner.record(iterate.search, iterate.images)
+        # The update is checked by passes of its own: a check by the solver would be a second one.
+        return updated_by_dual(self.rays, latent, white, iterate.value, passes=1 + 2 * iterate.iterations)

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from dip.ensemble import Ensemble
+from dip.fit_run import FitProblem, FitRun, Tell
 from dip.fit_settings import FitSettings
 from dip.holdout import Holdout
-from dip.misfit import RampMisfit, total_variation
 from dip.unet import UNet
 from operators import LinearMap
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
-_Tell = Callable[[int, Mapping[str, float]], None]
+
+_LAG = 1.2  # of a mean square, a tenth of its root: attempts that are as far behind half way do not catch up
+_LAG_FROM = 0.5
 
 REFITS = 3
 """Fits from the chosen weights: without the rays that choose, with all, and without those that judge."""
@@ -40,6 +42,9 @@ class Fit:
         steps: (n,) at which the chosen run was looked at.
         loss: (n,) root mean square residual of the fitted rays weighed by their precision, in units of the data.
         holdout_loss: (n,) the same of the rays that choose.
+        refit_misfit: root mean square residual of the full image's networks at the fitted rays, relative to what it was
+            before the refit. A refit that did not settle leaves more, and no ray that tests can tell: the same happened
+            to the image that is tested.
         chosen_weights: of each member by name, before any refit: trained on the fitted rays alone, so that fits of
             other scans with the same hold-out may start from them. The rays that choose said at which of the steps
             looked at, and in which run. Empty where nobody may.
@@ -55,6 +60,7 @@ class Fit:
     steps: Tensor
     loss: Tensor
     holdout_loss: Tensor
+    refit_misfit: float = 1.0
     chosen_weights: tuple[Mapping[str, Tensor], ...] = ()
 
 
@@ -107,7 +113,7 @@ def fit(
         )
     given = torch.ones_like(data) if precision is None else precision.to(data)
     bfloat16 = has_bfloat16_units(data.device) if settings.bfloat16 is None else settings.bfloat16
-    problem = _Problem(Ensemble(members, channels_last=bfloat16), inputs, transform, data, given, bfloat16)
+    problem = FitProblem(Ensemble(members, channels_last=bfloat16), inputs, transform, data, given, bfloat16)
     seen = torch.where(holdout.judges, 0.0, given)
     attempts = settings.attempts(data, seen, noise_stated=precision is not None)
     progress = _Progress(on_step, [settings.steps] * len(attempts) + [settings.refit_steps] * REFITS)
@@ -116,13 +122,15 @@ def fit(
     def refit(rays: Tensor) -> None:
         problem.ensemble.load(best.chosen_state)
         if settings.refit_steps:
-            last = _Run(problem, settings, best.tv_weight, best.floor, rays.expand_as(holdout.chooses))
+            last = FitRun(problem, settings, best.tv_weight, best.floor, rays.expand_as(holdout.chooses))
             last.train(settings.refit_steps, settings.learning_rate / 5, progress.next_run())
 
     refit(holdout.fitted)
     holdout_residual = torch.where(holdout.chooses, problem.residuals(), 0.0)
     refit(torch.ones_like(holdout.judges))
     full_image = problem.images().mean(dim=0)
+    settled = problem.mean_square(problem.residuals().square(), holdout.fitted).mean()
+    began = torch.stack([best.losses[look][member] for member, look in enumerate(best.chosen_looks)]).mean()
     refit(~holdout.judges)
     return Fit(
         networks=tuple(problem.ensemble.member(index) for index in range(len(members))),
@@ -135,6 +143,7 @@ def fit(
         steps=torch.tensor(best.steps),
         loss=torch.stack(best.losses).mean(dim=1).sqrt(),
         holdout_loss=torch.stack(best.holdout_losses).mean(dim=1).sqrt(),
+        refit_misfit=float((settled / began).sqrt()) if began > 0 else 1.0,
         chosen_weights=tuple(
             {name: weight[index] for name, weight in best.chosen_state.items()} for index in range(len(members))
         ),
@@ -142,19 +151,28 @@ def fit(
 
 
 def _best_run(
-    problem: _Problem,
+    problem: FitProblem,
     holdout: Holdout,
     settings: FitSettings,
     attempts: Sequence[tuple[float, float]],
     progress: _Progress,
-) -> _Run:
-    """Of one run for every (TV weight, misfit floor), each from the same weights, the best by held-out rays."""
+) -> FitRun:
+    """Of one run for every (TV weight, misfit floor), each from the same weights, the best by held-out rays.
+
+    A run ends early that lags too far behind what another one had reached in as many steps.
+    """
     start = problem.ensemble.state()
-    runs = []
+    runs: list[FitRun] = []
+
+    def lags(run: FitRun) -> bool:
+        look = len(run.bests) - 1
+        reached = min((other.bests[look] for other in runs if look < len(other.bests)), default=math.inf)
+        return run.steps[-1] >= _LAG_FROM * settings.steps and run.bests[look] > _LAG * reached
+
     for tv_weight, floor in attempts:
         problem.ensemble.load(start)
-        run = _Run(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
-        run.train(settings.steps, settings.learning_rate, progress.next_run())
+        run = FitRun(problem, settings, tv_weight, floor, holdout.fitted, holdout.chooses)
+        run.train(settings.steps, settings.learning_rate, progress.next_run(), until=lags)
         runs.append(run)
     best = min(runs, key=lambda run: run.chosen_loss)
     if not math.isfinite(best.chosen_loss):
@@ -168,7 +186,7 @@ class _Progress:
     def __init__(self, on_step: OnStep | None, lengths: Sequence[int]) -> None:
         self.on_step, self.lengths, self.begun = on_step, [length for length in lengths if length], 0
 
-    def next_run(self) -> _Tell:
+    def next_run(self) -> Tell:
         before, self.begun = sum(self.lengths[: self.begun]), self.begun + 1
         run = {"run": self.begun, "runs": len(self.lengths)}
 
@@ -177,115 +195,3 @@ class _Progress:
                 self.on_step(before + step, sum(self.lengths), {**run, **info})
 
         return tell
-
-
-@dataclass(frozen=True)
-class _Problem:
-    ensemble: Ensemble
-    inputs: Tensor
-    transform: LinearMap
-    data: Tensor
-    precision: Tensor
-    bfloat16: bool
-
-    def images(self) -> Tensor:
-        """(members, row, col)."""
-        with torch.no_grad():
-            return self.ensemble(self.inputs).float()
-
-    def residuals(self) -> Tensor:
-        """(members, angle, detector)."""
-        return self.data - self.transform(self.images())
-
-
-class _Run:
-    """One training run; remembers the weights with which each member predicted its held-out rays best."""
-
-    def __init__(
-        self,
-        problem: _Problem,
-        settings: FitSettings,
-        tv_weight: float,
-        floor: float,
-        fitted: Tensor,
-        held_out: Tensor | None = None,
-    ) -> None:
-        self.problem, self.settings, self.tv_weight, self.floor = problem, settings, tv_weight, floor
-        self.fitted, self.held_out = fitted, held_out
-        device = problem.data.device
-        # Rays left out weigh nothing; the others by how well they are known.
-        self.weight = torch.where(fitted, problem.precision.sqrt(), 0.0)
-        self.misfit = RampMisfit(problem.data.shape, floor)
-        scale = self.misfit(self.weight * problem.data)
-        self.scale = torch.where(scale > 0, scale, 1.0)  # of an empty scan any scale will do
-        self.steps: list[int] = []
-        self.losses: list[Tensor] = []  # mean squares, (members,)
-        self.holdout_losses: list[Tensor] = []
-        self.chosen_losses = torch.full((len(fitted),), math.inf, device=device)
-        self.chosen_looks = [0] * len(fitted)
-        self.chosen_state = problem.ensemble.state()
-
-    @property
-    def chosen_loss(self) -> float:
-        """Mean square of all held-out rays, each member where it was best."""
-        return float(self.chosen_losses.mean())
-
-    def train(self, steps: int, learning_rate: float, tell: _Tell) -> None:
-        """One cycle of Adam; `tell` is called at every checkpoint."""
-        ensemble = self.problem.ensemble
-        # A short memory for squared gradients: with torch's 0.999 they still remember the steep start when it is over.
-        optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            # torch divides by zero when a tenth of the steps is exactly one
-            optimiser,
-            max_lr=learning_rate,
-            total_steps=steps + (steps == 10),
-            pct_start=0.1,
-            cycle_momentum=False,
-        )
-        every = max(1, steps // self.settings.checkpoints)
-        for step in range(1, steps + 1):
-            optimiser.zero_grad(set_to_none=True)
-            self._loss().backward()  # type: ignore[no-untyped-call]
-            ensemble.clip_gradients(self.settings.gradient_clip)
-            optimiser.step()
-            schedule.step()
-            if step % every == 0 or step == steps:
-                self._look(step)
-                told = {"loss": self.losses, "holdout_loss": self.holdout_losses}
-                info = {name: float(values[-1].mean().sqrt()) for name, values in told.items() if values}
-                tell(step, info)
-
-    def _loss(self) -> Tensor:
-        problem = self.problem
-        with torch.autocast(problem.data.device.type, dtype=torch.bfloat16, enabled=problem.bfloat16):
-            output = problem.ensemble(problem.inputs)
-        images = output.float()
-        loss = self.misfit(self.weight * (problem.transform(images) - problem.data)) / self.scale
-        if self.tv_weight:
-            loss = loss + self.tv_weight * total_variation(images, axes=images.ndim - 1)
-        return loss.sum()
-
-    def _look(self, step: int) -> None:
-        squared = self.problem.residuals().square()
-        self.steps.append(step)
-        self.losses.append(self._mean_square(squared, self.fitted))
-        if self.held_out is None:
-            return
-        loss = self._mean_square(squared, self.held_out)
-        self.holdout_losses.append(loss)
-        if step < self.settings.first_choice:
-            return
-        better = loss < self.chosen_losses
-        self.chosen_losses = torch.where(better, loss, self.chosen_losses)
-        now = self.problem.ensemble.state()
-        for name, weight in self.chosen_state.items():
-            weight[better] = now[name][better]
-        for member in torch.nonzero(better)[:, 0].tolist():
-            self.chosen_looks[member] = len(self.steps) - 1
-
-    def _mean_square(self, squared: Tensor, rays: Tensor) -> Tensor:
-        """Weighed by precision, (members,)."""
-        precision = torch.where(rays, self.problem.precision, 0.0)
-        rays_of_one = tuple(range(1, squared.ndim))
-        return (squared * precision).sum(dim=rays_of_one) / precision.sum(dim=rays_of_one)

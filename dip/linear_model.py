@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
 from dip.ray_rows import RayRows, add
+from dip.ray_sketch import RaySketch, ray_sketch
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
 from dip.sensitivity import sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
@@ -30,40 +31,6 @@ from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
 from operators import GaussianNoise, RayTransform
 
 _UNSEEN = 1e9  # variance of rays to be left out, times the largest of all
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriorSettings:
-    """What images the linearised network holds for possible.
-
-    Args:
-        kind: which weights share a variance, see `weight_groups`; or "tangent-kernel", for images small enough for a
-            dense posterior, see `TangentKernelModel`.
-        pixel_floor: least standard deviation of a single pixel beside the network's images, as a share of the image's
-            scale, so that no pixel is ever certain.
-        slope_floor: least slope of a sigmoid output, see `NetworkJacobian`.
-
-    Raises:
-        ValueError: numbers out of range.
-    """
-
-    kind: Literal[PriorKind, "tangent-kernel"] = "isotropic"
-    pixel_floor: float = 3e-3
-    slope_floor: float = 0.02
-
-    def __post_init__(self) -> None:
-        if not self.pixel_floor > 0:
-            raise ValueError(f"pixel_floor must be positive, got {self.pixel_floor}")
-        if not self.slope_floor >= 0:
-            raise ValueError(f"slope_floor must be 0 or more, got {self.slope_floor}")
-        kinds = (*get_args(PriorKind), "tangent-kernel")
-        if self.kind not in kinds:
-            raise ValueError(f"kind must be one of {kinds}, got {self.kind!r}")
-
-    @property
-    def floors(self) -> dict[str, float]:
-        """Least variance by name."""
-        return {"pixels": self.pixel_floor**2}
 
 
 @dataclass(frozen=True)
@@ -80,6 +47,7 @@ class LinearModel:
             rays).
         response: A J w*, (rays,) float64: what the zero-mean prior of the weights adds to the data.
         diagonals: those of the covariance for all rays, each (all rays,) float64.
+        sketch: what products said of all rays' covariance, see `sketched`.
     """
 
     jacobian: NetworkJacobian
@@ -89,6 +57,7 @@ class LinearModel:
     covariance: RayCovariance
     response: Tensor
     diagonals: Mapping[str, Tensor]
+    sketch: RaySketch | None = None
 
     def noise(self, variances: Mapping[str, float]) -> GaussianNoise:
         """The part of the covariance that is error of the rays, of all of them."""
@@ -185,10 +154,38 @@ class LinearModel:
         """
         prior, noise = self.prior(variances), self.noise(variances)
         method = settings.method_for(mean.numel(), math.prod(self.transform.out_shape))
+        block = settings.draws_together(method, math.prod(prior.in_shape))
         if method == "dense":
             return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
         update = self._update(method, variances, noise, settings, generator)
-        return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, block=settings.block)
+        return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, block=block)
+
+    def sketched(
+        self, variances: Mapping[str, float], seen: Tensor, settings: PosteriorSettings, generator: torch.Generator
+    ) -> LinearModel:
+        """The same with a sketch of all rays' covariance, which preconditions whatever is solved for from then on.
+
+        Args:
+            variances: by name.
+            seen: shaped as the rays, bool: those that will never be left out.
+            settings: its rank, `preconditioner_rank`; 0 for none.
+            generator: of the test vectors.
+        """
+        rank = min(settings.preconditioner_rank, int(seen.sum()))
+        if rank == 0:
+            return self
+        weights, prior, noise = self.jacobian.weights(), self.prior(variances), self.noise(variances)
+        sketch = ray_sketch(
+            WhitenedRays(self.transform, prior, GaussianNoise(1.0), weights.dtype, weights.device),
+            rank,
+            seen=seen,
+            noise_std=noise.standard_deviation(torch.zeros_like(seen, dtype=torch.float64)),
+            variances=variances,
+            generator=generator,
+            rounding=torch.finfo(weights.dtype).eps,
+            batch=settings.draws_together("cg", math.prod(prior.in_shape)),
+        )
+        return replace(self, sketch=sketch)
 
     def unseeing_update(
         self, variances: Mapping[str, float], unseen: Tensor, settings: PosteriorSettings, generator: torch.Generator
@@ -219,13 +216,16 @@ class LinearModel:
         rays = WhitenedRays(self.transform, self.prior(variances), noise, weights.dtype, weights.device)
         tolerance, iterations = settings.tolerance, settings.max_iterations
         rank = settings.preconditioner_rank
-        if method == "cg":
-            return ConjugateGradientUpdate(
-                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.block
-            )
-        if method == "sgd":
-            return SampleThenOptimiseUpdate(
-                rays, tolerance=tolerance, iterations=iterations, rank=rank, generator=generator, batch=settings.block
+        if method in ("cg", "sgd"):
+            kind = ConjugateGradientUpdate if method == "cg" else SampleThenOptimiseUpdate
+            return kind(
+                rays,
+                tolerance=tolerance,
+                iterations=iterations,
+                rank=rank,
+                generator=generator,
+                batch=settings.draws_together(method, math.prod(rays.in_shape)),
+                preconditioner=None if self.sketch is None else self.sketch.preconditioner(noise, variances),
             )
         white = rays.whiten_covariance(self.covariance.matrix(variances))
         if method == "sdd":

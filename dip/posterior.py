@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import torch
@@ -32,6 +32,9 @@ class Samples(NamedTuple):
     def converged(self) -> bool:
         """Whether the equations of every draw were solved to the tolerance."""
         return bool((self.relative_residual <= self.tolerance).all())
+
+
+OnDraws = Callable[[Samples], None]
 
 
 class VarianceEstimate(NamedTuple):
@@ -78,8 +81,11 @@ class Posterior(Protocol):
         """Draw n images, (n, row, col)."""
         ...
 
-    def variance(self, *, generator: torch.Generator) -> VarianceEstimate:
-        """Variance of every pixel, (row, col), in the mean's unit squared."""
+    def variance(self, *, generator: torch.Generator, on_draws: OnDraws | None = None) -> VarianceEstimate:
+        """Variance of every pixel, (row, col), in the mean's unit squared.
+
+        `on_draws` is called with the draws behind it, block by block, where it is not exact.
+        """
         ...
 
     def covariance(self) -> Tensor:
@@ -135,7 +141,12 @@ class DensePosterior:
         images = self._mean.double() + (draws.to(self._root) @ self._root).reshape(n, *self._mean.shape)
         return Samples(images, torch.zeros(n, dtype=torch.float64), 0.0, 0)
 
-    def variance(self, *, generator: torch.Generator | None = None) -> VarianceEstimate:  # noqa: ARG002 (nothing is drawn)
+    def variance(
+        self,
+        *,
+        generator: torch.Generator | None = None,  # noqa: ARG002 (nothing is drawn)
+        on_draws: OnDraws | None = None,  # noqa: ARG002
+    ) -> VarianceEstimate:
         """The exact variance of every pixel."""
         variance = self._root.square().sum(dim=0).reshape(self._mean.shape)
         return VarianceEstimate(variance, torch.zeros_like(variance), 0, 0.0, converged=True)
@@ -189,15 +200,15 @@ class SampledPosterior:
 
     def sample(self, n: int, *, generator: torch.Generator) -> Samples:
         """Draw n images, in blocks."""
-        parts = list(self._blocks(n, generator))
+        parts = [self._samples(part) for part in self._blocks(n, generator)]
         return Samples(
-            self._mean + torch.cat([part.images for part in parts]),
+            torch.cat([part.images for part in parts]),
             torch.cat([part.relative_residual for part in parts]),
             self._update.tolerance,
             max(part.passes for part in parts),
         )
 
-    def variance(self, *, generator: torch.Generator) -> VarianceEstimate:
+    def variance(self, *, generator: torch.Generator, on_draws: OnDraws | None = None) -> VarianceEstimate:
         """The variance of every pixel from `n_samples` draws about the known mean."""
         total = torch.zeros_like(self._mean, dtype=torch.float64)
         residuals = []
@@ -205,6 +216,8 @@ class SampledPosterior:
             # The known mean costs no degree of freedom.
             total += part.images.double().square().sum(0)
             residuals.append(part.relative_residual)
+            if on_draws is not None:
+                on_draws(self._samples(part))
         variance, worst = total / self.n_samples, float(torch.cat(residuals).max())  # NaN stays
         error = variance * math.sqrt(2 / self.n_samples)
         return VarianceEstimate(variance, error, self.n_samples, worst, worst <= self._update.tolerance)
@@ -242,6 +255,9 @@ class SampledPosterior:
         """
         update = self._update.observing(transform, noise=noise or self._update.rays.noise.typical())
         return SampledPosterior(update, mean=self._mean, n_samples=self.n_samples, block=self._block)
+
+    def _samples(self, drawn: Update) -> Samples:
+        return Samples(self._mean + drawn.images, drawn.relative_residual, self._update.tolerance, drawn.passes)
 
     def _blocks(self, n: int, generator: torch.Generator) -> Iterator[Update]:
         """Draws about zero, n of them, one block after the other: of a volume all at once would not fit into memory."""

@@ -8,6 +8,12 @@ from typing import Literal, get_args
 PosteriorMethod = Literal["dense", "cholesky", "cg", "sgd", "sdd"]
 """How samples are drawn: exactly from the pixels' covariance, or by one of four ways to solve with the rays'."""
 
+BYTES_A_LATENT = 48
+"""What a draw takes for each number that it is made of: six in float64, before and after it is conditioned."""
+
+_BLOCK_BYTES = 1e9
+_USUAL_BLOCK = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class PosteriorSettings:
@@ -25,10 +31,10 @@ class PosteriorSettings:
         n_samples: drawn for the deviation where it is not exact.
         judging_samples: drawn for what is expected of the rays that choose, and again of those that judge, where their
             covariance is not held; at least 6, as four or fewer say too little of a variance to have a finite error.
-        kept_samples: drawn to be kept.
+        kept_samples: of those that are kept, the first ones drawn for the deviation.
         batch: vectors taken through the network at a time; it bounds the memory.
-        block: samples whose equations are solved together: the more they are the fewer passes each takes, and the more
-            memory, some hundred bytes a pixel and weight for each.
+        block: samples whose equations are solved together, at most: the more they are the fewer passes each takes, and
+            the more memory, see `draws_together`.
         tolerance: relative residual of a sample's equations at which it is good enough. It bounds the sample's error in
             units of the deviation, root mean square over as many directions as there are rays; in a single one it may
             be the root of their number times that. The passes' rounding alone may come to a hundredth.
@@ -51,8 +57,8 @@ class PosteriorSettings:
     judging_samples: int = 32
     kept_samples: int = 16
     batch: int = 4
-    block: int = 32
-    tolerance: float = 0.02
+    block: int = 128
+    tolerance: float = 0.05
     max_iterations: int = 1000
     preconditioner_rank: int = 256
     image_temperature: float = 1.0
@@ -78,6 +84,19 @@ class PosteriorSettings:
         methods = ("auto", *get_args(PosteriorMethod))
         if self.method not in methods:
             raise ValueError(f"method must be one of {', '.join(methods)}, got {self.method!r}")
+
+    def draws_together(self, method: PosteriorMethod, n_latent: int) -> int:
+        """How many samples are drawn at a time.
+
+        "cg" draws as many as `block` and a GB allow, as those that are solved for together help each other. More than
+        32 only where it takes less than that GB, and where no solver gains from it never.
+
+        Args:
+            method: how they are drawn.
+            n_latent: what a draw is made of, weights and pixels.
+        """
+        affordable = int(_BLOCK_BYTES / (BYTES_A_LATENT * n_latent)) if method == "cg" else 0
+        return min(self.block, max(_USUAL_BLOCK, affordable))
 
     def method_for(self, n_pixels: int, n_rays: int) -> PosteriorMethod:
         """The method for an image of so many pixels and so many rays."""

@@ -74,7 +74,7 @@ class PreconditionedSolve:
     def _preconditioner_of(self, rays: _WhitenedFactor) -> RayPreconditioner:
         if self._preconditioner is None or self._served > _WORTH * self._rank:
             self._served = 0
-            self._preconditioner = RayPreconditioner(
+            self._preconditioner = RayPreconditioner.of_map(
                 GramMap(rays),
                 self._rank,
                 generator=self._generator,

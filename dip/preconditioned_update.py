@@ -26,6 +26,7 @@ class PreconditionedUpdate(ABC):
         generator: of the preconditioner, and of what else is drawn to set the solver up. It is copied, so that this
             object stays what it is.
         batch: vectors handed to Φ at a time while the preconditioner is made.
+        preconditioner: one that was made before, in place of one that is made here.
 
     Raises:
         ValueError: numbers out of range.
@@ -40,13 +41,14 @@ class PreconditionedUpdate(ABC):
         rank: int,
         generator: torch.Generator,
         batch: int = 32,
+        preconditioner: RayPreconditioner | None = None,
     ) -> None:
         if iterations < 1 or not tolerance > 0:
             raise ValueError(f"expected iterations >= 1 and tolerance > 0, got {iterations} and {tolerance}")
         self.rays, self.tolerance = rays, tolerance
         self._iterations, self._rank, self._batch = iterations, rank, batch
         self._generator = generator.clone_state()
-        self._preconditioner = RayPreconditioner(
+        self._preconditioner = preconditioner or RayPreconditioner.of_map(
             GramMap(rays),
             rank,
             generator=self._generator,

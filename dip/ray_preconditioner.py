@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from operators import LinearMap, NystromApproximation, nystrom_approximation
+
+Record = Callable[[Tensor, Tensor], None]
 
 
 class RayPreconditioner:
@@ -17,19 +21,17 @@ class RayPreconditioner:
     leaves out.
 
     Args:
-        gram: ΦΦᵀ, a symmetric map of the rays; handed float64, `rank` times.
-        rank: of the approximation, at most the number of rays; 0 for P = I.
-        generator: draws the test vectors.
-        rounding: relative, of a product with ΦΦᵀ.
-        batch: vectors handed to it at a time.
-        device: where it works; the generator's if left out.
-
-    Raises:
-        ValueError: a negative rank.
+        approximation: of ΦΦᵀ; none for P = I.
+        record: to be told of the directions D that solves search along, (k, *rays) with D (I + ΦΦᵀ) Dᵀ = I, and of
+            (I + ΦΦᵀ) D, by those who know them.
     """
 
-    def __init__(
-        self,
+    def __init__(self, approximation: NystromApproximation | None, *, record: Record | None = None) -> None:
+        self._approximation, self.record = approximation, record
+
+    @classmethod
+    def of_map(
+        cls,
         gram: LinearMap,
         rank: int,
         *,
@@ -37,15 +39,28 @@ class RayPreconditioner:
         rounding: float,
         batch: int = 16,
         device: torch.device | None = None,
-    ) -> None:
+    ) -> Self:
+        """Made from `rank` products.
+
+        Args:
+            gram: ΦΦᵀ, a symmetric map of the rays; handed float64.
+            rank: of the approximation, at most the number of rays; 0 for P = I.
+            generator: draws the test vectors, on its device.
+            rounding: relative, of a product with ΦΦᵀ.
+            batch: vectors handed to it at a time.
+            device: where it works; the generator's if left out.
+
+        Raises:
+            ValueError: a negative rank.
+        """
         if rank < 0:
             raise ValueError(f"expected a preconditioner of rank >= 0, got {rank}")
         rank = min(rank, math.prod(gram.in_shape))
-        self._approximation: NystromApproximation | None = None
-        if rank > 0:
-            self._approximation = nystrom_approximation(
-                gram, rank, generator=generator, rounding=rounding, batch=batch, device=device
-            )
+        if rank == 0:
+            return cls(None)
+        return cls(
+            nystrom_approximation(gram, rank, generator=generator, rounding=rounding, batch=batch, device=device)
+        )
 
     def power(self, rays: Tensor, exponent: float) -> Tensor:
         """P^exponent of rays, (*batch, *rays) -> the same."""

@@ -135,10 +135,11 @@ def predict_by_samples(
     """
     update = model.unseeing_update(variances, unseen, settings, generator)
     n, weights = settings.judging_samples, model.jacobian.weights()
+    block = settings.draws_together("cg", math.prod(update.rays.in_shape))
     root = WeightRoot(model.groups, variances, weights)
     seen, residuals, steps = [], [], [weights.new_zeros(0, len(weights))]
-    for start in range(0, n, settings.block):
-        size = min(settings.block, n - start)
+    for start in range(0, n, block):
+        size = min(block, n - start)
         draw = conditioned_draw(update, size, generator=generator)
         seen.append(model.transform(draw.images)[:, held].double())
         if start < n_steps:

@@ -67,7 +67,7 @@ class StochasticDualDescentUpdate:
         signal = covariance.clone()
         signal.diagonal().sub_(1.0)
         # Rows of rays that were observed later come from passes, whatever the matrix is kept in.
-        self._preconditioner = RayPreconditioner(
+        self._preconditioner = RayPreconditioner.of_map(
             MatrixMap(signal),
             rank,
             generator=self._generator,

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from operators.linear_map import LinearMap
 
+_OWN = 0.01  # of a test vector, that the ones before it do not make up
+
 
 @dataclass(frozen=True, eq=False)
 class NystromApproximation:
@@ -73,7 +75,32 @@ def nystrom_approximation(
     test = torch.linalg.qr(test.to(device or generator.device)).Q
     columns = torch.split(test.mT.reshape(rank, *shape), batch)
     image = torch.cat([linear_map(part).reshape(len(part), n) for part in columns]).mT
-    shift = math.sqrt(n) * rounding * float(torch.linalg.matrix_norm(image, 2))
+    return _of_orthonormal(test, image, rounding)
+
+
+def nystrom_from_products(test: Tensor, products: Tensor, *, rounding: float) -> NystromApproximation:
+    """The approximation from products that are known already (arXiv 2110.02820).
+
+    Vectors that others almost make up are left out: what is left of them would be rounding of their products.
+
+    Args:
+        test: (n, rank) float64, neither orthonormal nor spread over all n.
+        products: A times them, likewise.
+        rounding: relative, of these products.
+
+    Raises:
+        torch.linalg.LinAlgError: products of no positive semidefinite map within `rounding`.
+    """
+    length = torch.linalg.vector_norm(test, dim=0)
+    own = torch.linalg.qr(test / length).R.diagonal().abs()
+    kept = torch.nonzero(own > _OWN)[:, 0]  # of no more than there are dimensions
+    orthonormal, mixing = torch.linalg.qr((test / length)[:, kept])
+    unmixed = torch.linalg.solve_triangular(mixing, (products / length)[:, kept], upper=True, left=False)
+    return _of_orthonormal(orthonormal, unmixed, rounding)
+
+
+def _of_orthonormal(test: Tensor, image: Tensor, rounding: float) -> NystromApproximation:
+    shift = math.sqrt(len(test)) * rounding * float(torch.linalg.matrix_norm(image, 2))
     shifted = image + shift * test
     gram = test.mT @ shifted
     root = torch.linalg.cholesky((gram + gram.mT) / 2)

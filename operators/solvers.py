@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,6 +113,55 @@ def conjugate_gradients(
     Raises:
         ValueError: a map that is not square, data, a start or a scale of another shape, or fewer than one iteration.
     """
+    iterate = conjugate_gradient_iterate(
+        linear_map,
+        data,
+        iterations=iterations,
+        tolerance=tolerance,
+        preconditioner=preconditioner,
+        start=start,
+        scale=scale,
+    )
+    left = (data - linear_map(iterate.value)).reshape(-1, *linear_map.in_shape)
+    size = _size(data if scale is None else scale, linear_map)
+    batch = batch_shape(data, linear_map.out_shape, "data")
+    relative = _relative(_dot(left, left), size).reshape(batch)
+    return Solution(iterate.value, relative, iterate.iterations, tolerance)
+
+
+class Iterate(NamedTuple):
+    """Where an iteration stopped, by its own account of the residuals, which rounding lets drift.
+
+    Args:
+        value: x, (*batch, *in_shape).
+        iterations: that were made.
+        search: directions D that were searched along, (k, *in_shape), with D A Dᵀ = I; not all of them need be kept.
+        images: A D, likewise.
+    """
+
+    value: Tensor
+    iterations: int
+    search: Tensor
+    images: Tensor
+
+
+def conjugate_gradient_iterate(
+    linear_map: LinearMap,
+    data: Tensor,
+    *,
+    iterations: int,
+    tolerance: float,
+    preconditioner: Callable[[Tensor], Tensor] | None = None,
+    start: Tensor | None = None,
+    scale: Tensor | None = None,
+    keep: int = 0,
+) -> Iterate:
+    """The x of `conjugate_gradients` without the product that checks it, for those who check by other means.
+
+    Args and errors are those of `conjugate_gradients`, but for
+
+        keep: how many directions to keep, about: the first ones, in whole steps.
+    """
     if linear_map.in_shape != linear_map.out_shape:
         raise ValueError(f"linear_map must be square, got {linear_map.in_shape} to {linear_map.out_shape}: try cgls")
     for name, given in (("start", start), ("scale", scale)):
@@ -119,20 +169,21 @@ def conjugate_gradients(
             raise ValueError(f"{name} must have the shape of data, {tuple(data.shape)}, got {tuple(given.shape)}")
     batch = _checked_batch(data, linear_map.out_shape, iterations)
     columns = data.reshape(-1, *linear_map.out_shape)
-    measure = columns if scale is None else scale.reshape(columns.shape)
-    size = _dot(measure, measure)
+    size = _size(data if scale is None else scale, linear_map)
     found = _BlockSearch(linear_map, columns)
     if start is not None:
         found.begin(start.reshape(columns.shape))
-    steps = 0
+    steps, search, images = 0, [columns[:0]], [columns[:0]]
     while steps < iterations and bool((_dot(found.residual, found.residual) > tolerance**2 * size).any()):
         steps += 1
         steepest = found.residual if preconditioner is None else preconditioner(found.residual)
         if not found.advance(steepest):
             break
-    left = columns - linear_map(found.x)
-    relative = _relative(_dot(left, left), size)
-    return Solution(found.x.reshape(*batch, *linear_map.in_shape), relative.reshape(batch), steps, tolerance)
+        if sum(map(len, search)) < keep:
+            search.append(found.search)
+            images.append(found.images)
+    value = found.x.reshape(*batch, *linear_map.in_shape)
+    return Iterate(value, steps, torch.cat(search), torch.cat(images))
 
 
 class _BlockSearch:
@@ -141,25 +192,25 @@ class _BlockSearch:
     def __init__(self, linear_map: LinearMap, columns: Tensor) -> None:
         self._map = linear_map
         self.x, self.residual = torch.zeros_like(columns), columns
-        self._search = self._images = columns[:0]  # the last directions D, with D A Dᵀ = I, and A D
+        self.search = self.images = columns[:0]  # the last directions D, with D A Dᵀ = I, and A D
 
     def begin(self, guesses: Tensor) -> None:
         """Take the best combination of these, (n, ...). The search starts anew from there: it descends from residuals,
         and knows nothing of directions that do not.
         """
         self.advance(guesses)
-        self._search = self._images = guesses[:0]
+        self.search = self.images = guesses[:0]
 
     def advance(self, directions: Tensor) -> bool:
         """Search along these too, (n, ...), by one product with A each; whether any was of use."""
-        ahead = directions - _combined(_gram(self._images, directions), self._search)
+        ahead = directions - _combined(_gram(self.images, directions), self.search)
         search, images = _conjugate(self._map, _orthonormal(ahead))
         if not len(search):
             return False
         step = _gram(search, self.residual)
         self.x = self.x + _combined(step, search)
         self.residual = self.residual - _combined(step, images)
-        self._search, self._images = search, images
+        self.search, self.images = search, images
         return True
 
 
@@ -208,6 +259,12 @@ def _checked_batch(data: Tensor, shape: tuple[int, ...], iterations: int) -> tor
     if iterations < 1:
         raise ValueError(f"iterations must be at least 1, got {iterations}")
     return batch_shape(data, shape, "data")
+
+
+def _size(measure: Tensor, linear_map: LinearMap) -> Tensor:
+    """Square of the length of every column, (n,)."""
+    columns = measure.reshape(-1, *linear_map.out_shape)
+    return _dot(columns, columns)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

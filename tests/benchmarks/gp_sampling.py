@@ -50,7 +50,7 @@ from operators import GaussianNoise, ImageGrid, LinearMap, MatrixMap
 from operators.linear_map import batch_shape
 from tests.benchmarks.environment import results, save
 
-SETTINGS = PosteriorSettings()
+SETTINGS = PosteriorSettings(tolerance=0.02)
 SIDE, LENGTH, SMOOTHNESS, JUDGES = 128, 6.0, 1.5, 128
 DRAWS, BATCH, SWEEPS = 64, 65, 100
 LENGTHS = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)

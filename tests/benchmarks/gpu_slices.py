@@ -188,7 +188,7 @@ def needed_flop(found: ctuq.Reconstruction, config: ctuq.Config, prepared: ctuq.
     bfloat16 = config.fit.bfloat16
     narrow = has_bfloat16_units(torch.device(device)) if bfloat16 is None else bfloat16
     fitted = fit_flop(config.fit, a_pass, noise_stated=prepared.noise_stated)
-    draws = config.posterior.n_samples + config.posterior.kept_samples
+    draws = max(config.posterior.n_samples, config.posterior.kept_samples)
     return {
         "fit": {"bfloat16" if narrow else "float32": fitted},
         "linearise": linearise_flop(rays, weights, a_pass),

@@ -45,7 +45,7 @@ from tests.benchmarks import kmnist, real
 from tests.benchmarks.environment import SHARED_DATA, save
 
 BATCH, DRAWS_WITHOUT = 16, 16
-SETTINGS = PosteriorSettings()
+SETTINGS = PosteriorSettings(tolerance=0.02)
 RANK = SETTINGS.preconditioner_rank
 LIMIT_WITHOUT = 20_000
 COMMON = ["posterior.method=cholesky", "posterior.n_samples=2", "posterior.kept_samples=2", f"posterior.batch={BATCH}"]

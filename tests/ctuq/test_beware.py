@@ -11,10 +11,23 @@ GOOD = Learned({"noise": 1.0}, 0.0, 12, converged=True)
 
 
 def warned(
-    *, learned: Learned = GOOD, residual: float = 0.01, linearisation_error: float | None = None, temperature: float = 1
+    *,
+    learned: Learned = GOOD,
+    residual: float = 0.01,
+    linearisation_error: float | None = None,
+    refit_misfit: float = 1.05,
+    temperature: float = 1,
 ) -> tuple[str, ...]:
     settings = PosteriorSettings(image_temperature=temperature)
-    return beware(learned, residual, "cg", settings, linearisation_error=linearisation_error, judging_draws=0)
+    return beware(
+        learned,
+        residual,
+        "cg",
+        settings,
+        linearisation_error=linearisation_error,
+        refit_misfit=refit_misfit,
+        judging_draws=0,
+    )
 
 
 @pytest.mark.parametrize("usual", [None, 0.0, 0.7, 1.02, 1.99])
@@ -29,11 +42,23 @@ def test_a_linear_model_that_moves_further_than_its_network_is_named_with_what_t
 
 
 def test_what_is_no_number_is_never_good() -> None:
-    assert len(warned(linearisation_error=math.nan, residual=math.nan)) == 2
+    assert len(warned(linearisation_error=math.nan, residual=math.nan, refit_misfit=math.nan)) == 3
 
 
-def test_samples_come_first_and_the_search_last() -> None:
+def test_a_refit_that_did_not_settle_is_named_with_what_to_try() -> None:
+    (note,) = warned(refit_misfit=1.62)
+    assert "left 1.6 times as much" in note
+    assert "fit.refit_steps" in note
+
+
+def test_the_image_comes_first_then_samples_and_the_search_last() -> None:
     unfinished = Learned({"noise": 1.0}, 0.0, 40, converged=False)
-    notes = warned(learned=unfinished, residual=3.0, linearisation_error=2.1, temperature=0.5)
-    parts = ("posterior.tolerance=0.02, got 3", "image_temperature=0.5", "linear model misses", "after 40 evaluations")
-    assert [part in note for part, note in zip(parts, notes, strict=True)] == [True] * 4
+    notes = warned(learned=unfinished, residual=3.0, linearisation_error=2.1, refit_misfit=2.0, temperature=0.5)
+    parts = (
+        "times as much of the fitted ones",
+        "posterior.tolerance=0.05, got 3",
+        "image_temperature=0.5",
+        "linear model misses",
+        "after 40 evaluations",
+    )
+    assert [part in note for part, note in zip(parts, notes, strict=True)] == [True] * 5

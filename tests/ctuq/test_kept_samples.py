@@ -11,8 +11,8 @@ import torch
 
 from ctuq import kept_samples
 from ctuq.errors import CtuqError
-from ctuq.kept_samples import draw_kept
-from dip import DensePosterior
+from ctuq.kept_samples import variance_and_samples
+from dip import CholeskyUpdate, DensePosterior, SampledPosterior, WhitenedRays
 from operators import GaussianNoise, MatrixMap
 
 
@@ -26,7 +26,8 @@ def posterior() -> DensePosterior:
 
 
 def drawn(n: int, block: int) -> torch.Tensor:
-    found = draw_kept(posterior(), n, block=block, generator=torch.Generator().manual_seed(1))
+    further = torch.Generator().manual_seed(1)
+    _, found = variance_and_samples(posterior(), n, block=block, draws=torch.Generator(), further=further)
     assert found.relative_residual.shape == (n,)
     assert found.converged
     return found.images
@@ -58,3 +59,25 @@ def test_no_room_is_told_before_anything_is_written(tmp_path: Path, monkeypatch:
     with pytest.raises(CtuqError, match=r"240 bytes for 5 samples in .*No space left.*posterior\.kept_samples"):
         drawn(5, 2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n", [3, 6, 9])
+def test_the_first_draws_behind_a_variance_are_kept_and_others_where_they_are_too_few(n: int) -> None:
+    exact = posterior()
+    rays = MatrixMap(torch.eye(12, dtype=torch.float64)[:5], in_shape=(3, 4), out_shape=(5,))
+    factor = MatrixMap(torch.eye(12, dtype=torch.float64), out_shape=(3, 4))
+    white = WhitenedRays(rays, factor, GaussianNoise(0.1), torch.float64)
+    update = CholeskyUpdate(white, torch.eye(5, dtype=torch.float64) * 11**0.5, tolerance=1e-9)
+    sampled = SampledPosterior(update, mean=exact.mean, n_samples=6, block=4)
+    estimate, kept = variance_and_samples(
+        sampled, n, block=2, draws=torch.Generator().manual_seed(1), further=torch.Generator().manual_seed(2)
+    )
+    about = kept.images[:6].double() - exact.mean
+    assert len(kept.images) == len(kept.relative_residual) == n
+    if n >= 6:
+        torch.testing.assert_close(about.square().mean(0), estimate.variance.double(), rtol=1e-5, atol=1e-5)
+    drawn = sampled.sample(6, generator=torch.Generator().manual_seed(1)).images
+    assert kept.images[:6].equal(drawn[:n].float())
+    if n > 6:
+        others = sampled.sample(2, generator=torch.Generator().manual_seed(2)).images
+        assert kept.images[6:8].equal(others.float())

@@ -333,3 +333,30 @@ def test_a_volume_is_fitted_as_an_image_is() -> None:
     assert found.holdout_residual.shape == (2, *data.shape)
     assert float(found.holdout_loss[-1]) < 0.5 * float(found.holdout_loss[0])
     assert float((found.image - truth).square().mean()) < 0.3 * float(truth.square().mean())
+
+
+def test_an_attempt_that_lags_half_way_is_given_up() -> None:
+    told: list[tuple[int, Mapping[str, float]]] = []
+    both = fit(
+        [network()],
+        network_input()[None],
+        TRANSFORM,
+        DATA,
+        holdout=HOLDOUT,
+        settings=changed(tv_weights=(0.0, 1.0)),
+        on_step=lambda done, _, info: told.append((done, info)),
+    )
+    runs = [[done for done, info in told if info["run"] == number] for number in (1, 2, 3)]
+    assert runs[0][-1] == 40
+    assert 40 + 20 <= runs[1][-1] < 40 + 40
+    assert runs[2][0] > 2 * 40  # the others are counted on as if it had run to its end
+    assert both.image.equal(run().image)
+
+
+def test_a_refit_that_did_not_settle_is_known_by_its_misfit() -> None:
+    settled, unsettled = run(changed(refit_steps=40)), run(changed(refit_steps=2, learning_rate=0.3, steps=100))
+    assert settled.refit_misfit < 1.1
+    residual = (DATA - TRANSFORM(unsettled.full_image))[HOLDOUT.fitted[0]]
+    before = unsettled.loss[unsettled.steps == unsettled.chosen_steps[0]]
+    assert unsettled.refit_misfit == pytest.approx(float(residual.square().mean().sqrt() / before), rel=1e-3)
+    assert run(changed(refit_steps=0)).refit_misfit == pytest.approx(1, rel=1e-3)

@@ -47,7 +47,7 @@ def test_a_preconditioner_lets_dual_descent_converge() -> None:
 @pytest.mark.parametrize("rank", [0, 5, 20, 40])
 def test_preconditioned_rays_have_no_eigenvalue_below_one(rank: int) -> None:
     gram, n = GramMap(strong_rays()), 40
-    preconditioner = RayPreconditioner(gram, rank, generator=generator(), rounding=1e-16)
+    preconditioner = RayPreconditioner.of_map(gram, rank, generator=generator(), rounding=1e-16)
     matrix = dense(PreconditionedMap(GramMap(strong_rays(), shift=1.0), preconditioner))
     values = torch.linalg.eigvalsh(matrix)
     assert float(values[0]) > 1 - 1e-6

@@ -1,0 +1,108 @@
+"""One sketch of the rays' covariance preconditions every question about them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dip import ConjugateGradientUpdate, WhitenedRays
+from dip.ray_preconditioner import PreconditionedMap
+from dip.ray_sketch import RaySketch, ray_sketch
+from operators import GaussianNoise, GramMap, MatrixMap
+from tests.dip.dense import dense, generator, positive_definite, randn
+from tests.dip.test_pathwise import draws
+
+VIEWS, PIXELS = 8, 5
+SHAPE = (VIEWS, PIXELS)
+VARIANCES = {"signal": 1.0, "noise": 0.3}
+SEEN = (torch.arange(VIEWS) < 5)[:, None].expand(SHAPE)
+NOTHING = torch.zeros(SHAPE, dtype=torch.bool)
+
+
+def signal(scale: float = 1.0) -> MatrixMap:
+    """A F: deviations from 300 to 3 of forty rays whose noise is about a half."""
+    root = torch.linalg.qr(randn(40, 40)).Q * torch.logspace(2.5, 0.5, 40, dtype=torch.float64)
+    return MatrixMap(scale**0.5 * root, out_shape=SHAPE)
+
+
+def noise(left_out: torch.Tensor, scale: float = 1.0) -> GaussianNoise:
+    variance = 0.1 + randn(*SHAPE, seed=1).square()
+    shared = positive_definite(PIXELS, seed=2)
+    return GaussianNoise(scale * torch.where(left_out, 1e9, variance), scale * shared)
+
+
+def rays(left_out: torch.Tensor, scale: float = 1.0) -> WhitenedRays:
+    eye = MatrixMap(torch.eye(40, dtype=torch.float64), in_shape=SHAPE, out_shape=SHAPE)
+    return WhitenedRays(eye, signal(scale), noise(left_out, scale), torch.float64)
+
+
+def sketch(rank: int) -> RaySketch:
+    return ray_sketch(
+        signal(),
+        rank,
+        seen=SEEN,
+        noise_std=noise(NOTHING).standard_deviation(torch.zeros(SHAPE, dtype=torch.float64)),
+        variances=VARIANCES,
+        generator=generator(),
+        rounding=1e-16,
+        batch=7,
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 17.0])
+@pytest.mark.parametrize("left_out", [NOTHING, ~SEEN], ids=["all rays", "seen rays"])
+def test_what_is_sketched_whole_is_preconditioned_to_a_constant(left_out: torch.Tensor, scale: float) -> None:
+    scaled = {name: scale * variance for name, variance in VARIANCES.items()}
+    preconditioner = sketch(32).preconditioner(noise(left_out, scale), scaled)
+    matrix = dense(PreconditionedMap(GramMap(rays(left_out, scale), shift=1.0), preconditioner))
+    values = torch.linalg.eigvalsh(matrix)
+    assert float(values[0]) > 1 - 1e-6
+    if left_out is NOTHING:  # fifteen rays of which the sketch knows what the others share with them
+        assert float(values[-1]) < float(torch.linalg.eigvalsh(dense(GramMap(rays(left_out, scale), shift=1.0)))[-1])
+    else:
+        # Along rays that are left out the covariance is 1, along those that are seen a multiple.
+        torch.testing.assert_close(values[:15], torch.ones(15, dtype=torch.float64), rtol=1e-4, atol=0)
+        torch.testing.assert_close(values[15:], values[-1].expand(25), rtol=1e-4, atol=0)
+
+
+def test_a_sketch_grows_with_what_a_solve_searched() -> None:
+    grown, first = sketch(12), rays(~SEEN)
+    passes = []
+    for _ in range(2):
+        update = ConjugateGradientUpdate(
+            first,
+            tolerance=1e-6,
+            iterations=200,
+            rank=0,
+            generator=generator(),
+            preconditioner=grown.preconditioner(first.noise, VARIANCES),
+        )
+        found = update(*draws(first))
+        assert float(found.relative_residual.max()) <= 1e-6
+        passes.append(found.passes)
+    assert passes[1] <= passes[0] / 2
+    without = ConjugateGradientUpdate(first, tolerance=1e-6, iterations=200, rank=0, generator=generator())
+    torch.testing.assert_close(without(*draws(first)).images, found.images, rtol=0, atol=1e-3)
+
+
+def test_what_was_searched_without_some_rays_serves_those_with_them() -> None:
+    grown, first, every = sketch(3), rays(~SEEN), rays(NOTHING)
+
+    def solve(left_out: WhitenedRays) -> int:
+        update = ConjugateGradientUpdate(
+            left_out,
+            tolerance=1e-6,
+            iterations=200,
+            rank=0,
+            generator=generator(),
+            preconditioner=grown.preconditioner(left_out.noise, VARIANCES),
+        )
+        return update(*draws(left_out)).passes
+
+    before = solve(every)
+    solve(first)
+    products = grown._product
+    expected = GramMap(signal())(grown._test)
+    torch.testing.assert_close(products, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
+    assert len(products) <= 12
+    assert solve(every) < before
