@@ -49,7 +49,7 @@ def beware(
     if not refit_misfit <= _REFIT_MISFIT_UP_TO:  # NaN is not
         notes.append(
             f"the image was refitted to all rays, which left {refit_misfit:.2g} times as much of the fitted ones as "
-            "the fit before: it has not settled, and may be off by more than its deviations; the test rays, which judge "
+            "the fit before: it has not settled, and may be off by more than its deviations; test rays, which judge "
             "a refit of their own, need not show it: try a larger fit.refit_steps"
         )
     if not residual <= settings.tolerance:  # NaN is not

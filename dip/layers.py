@@ -68,7 +68,7 @@ class Layer:
         # One product for all: the patches, by far the largest, are read once.
         positions = signal.movedim(1, -1).reshape(n, -1, channels).movedim(0, 1).reshape(-1, n * channels)
         # What comes from a few rays is zero away from them, in the layers near the output: most of the product.
-        reached = torch.nonzero(positions.any(dim=1))[:, 0]
+        reached = torch.nonzero(torch.linalg.vector_norm(positions, dim=1))[:, 0]  # `any` takes five times as long
         if len(reached) <= len(positions) / 2:
             return (positions[reached].mT @ self.patches[reached]).reshape(n, -1)
         return (positions.mT @ self.patches).reshape(n, -1)
