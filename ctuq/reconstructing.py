@@ -32,7 +32,6 @@ from dip import (
     Posterior,
     RayModel,
     Samples,
-    Temperature,
     VarianceEstimate,
     learn,
     learned_from,
@@ -115,9 +114,9 @@ def _error_bars(problem: Problem, found: Fit, config: Config, watch: StageWatch)
         model = _linearise(problem, found, config, watch)
     try:
         with watch.stage("evidence"):
-            model, learned, tempered = _learn(problem, found, model, config, watch)
+            learned = _learn(problem, found, model, config, watch)
         with watch.stage("posterior"):
-            return _infer(problem, found, model, learned, tempered, config, watch)
+            return _infer(problem, found, model, learned, config, watch)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise CtuqError(
             f"expected rays whose covariance can be factorised, got one that is singular to rounding ({error}): try a "
@@ -151,11 +150,8 @@ def _linearise(problem: Problem, found: Fit, config: Config, watch: StageWatch) 
     )
 
 
-def _learn(
-    problem: Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch
-) -> tuple[RayModel, Learned, Temperature]:
-    """Variances of all terms, and the factor by which the choosing rays then scaled them; the model as they left it."""
-    learned = learn(
+def _learn(problem: Problem, found: Fit, model: RayModel, config: Config, watch: StageWatch) -> Learned:
+    return learn(
         model,
         found,
         problem.data,
@@ -166,37 +162,34 @@ def _learn(
         generator=problem.seeds("evidence"),
         on_step=watch.step,
     )
+
+
+def _infer(
+    problem: Problem, found: Fit, model: RayModel, learned: Learned, config: Config, watch: StageWatch
+) -> _Result:
+    """Temperature and verdict by rays that choose and judge; then, those included, the refitted image's posterior."""
+    watch.step(0, 6)
     if isinstance(model, LinearModel) and len(model.rays) < problem.data.numel():
         # Three solves will follow, and the rays that are fitted are in all of them.
         seen = problem.holdout.fitted.all(dim=0)
         model = model.sketched(learned.variances, seen, config.posterior, problem.seeds("preconditioner"))
+    watch.step(1, 6)
     tempered = tempering(problem, found, model, learned, config)
-    return model, learned.scaled(tempered.factor, config.prior.floors), tempered
-
-
-def _infer(
-    problem: Problem,
-    found: Fit,
-    model: RayModel,
-    learned: Learned,
-    tempered: Temperature,
-    config: Config,
-    watch: StageWatch,
-) -> _Result:
-    """The verdict of the rays that judge, and then, those included, the posterior about the image refitted to all."""
+    learned = learned.scaled(tempered.factor, config.prior.floors)
+    watch.step(2, 6)
     verdict = judged(problem, found, model, learned, tempered, config)
     cold = config.posterior.image_temperature
-    watch.step(1, 4)
+    watch.step(3, 6)
     # A posterior whose prior and noise are both scaled is scaled itself.
     physical = learned.scaled(cold * problem.scale**2, {}).variances
     mean = found.full_image * problem.scale
     posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
-    watch.step(2, 4)
+    watch.step(4, 6)
     kept, block = config.posterior.kept_samples, config.posterior.block
     estimate, samples = variance_and_samples(
         posterior, kept, block=block, draws=problem.seeds("variance"), further=problem.seeds("samples")
     )
-    watch.step(4, 4)
+    watch.step(6, 6)
     return _Result(learned, posterior, model.noise(physical).cpu(), estimate, samples, verdict)
 
 

@@ -23,7 +23,7 @@ class StageWatch:
         self.seconds: dict[str, float] = {}
         self._on_step = on_step
         self._stage = ""
-        self._complete = False
+        self._complete, self._total = False, 1
 
     def stage(self, name: str) -> StageWatch:
         """What the block that follows is called."""
@@ -39,10 +39,10 @@ class StageWatch:
             torch.cuda.synchronize()  # what a GPU has still to do belongs to this stage
         self.seconds[self._stage] = time.perf_counter() - self._entered
         if kind is None and not self._complete:  # a search may end before its limit
-            self.step(1, 1)
+            self.step(self._total, self._total)
 
     def step(self, done: int, total: int, info: Mapping[str, float] | None = None) -> None:
         """`done` of `total` steps of the present stage are over."""
-        self._complete = done == total
+        self._complete, self._total = done == total, total
         if self._on_step is not None:
             self._on_step(self._stage, done, total, info or {})
