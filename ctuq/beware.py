@@ -80,8 +80,8 @@ def beware(
         )
     if not learned.solved:
         notes.append(
-            "the variances rest on equations that were not solved to posterior.tolerance="
-            f"{settings.tolerance:g}: believe the error bars only as far as the test rays bear them out, or try a "
+            "the variances rest on equations that were not solved as closely as posterior.tolerance="
+            f"{settings.tolerance:g} asks: believe the error bars only as far as the test rays bear them out, or try a "
             "larger posterior.max_iterations or posterior.preconditioner_rank, or another evidence.method"
         )
     if not learned.converged:

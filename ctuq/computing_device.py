@@ -19,6 +19,7 @@ from operators.testing import adjoint_error
 
 # Of products, in whatever order a device sums. TF32, or a wrong kernel, is further off.
 _ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-5}
+_BLOCK = 64  # draws, beyond which large images take no more together whatever is asked for
 _ATTEMPTS = 4  # an eighth of a batch, at the last
 _WORDS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 _Result = TypeVar("_Result")
@@ -126,6 +127,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _halved(config: Config) -> Config:
     posterior, evidence = config.posterior, config.evidence
-    fewer = replace(posterior, batch=max(1, posterior.batch // 2), block=max(1, posterior.block // 2))
+    fewer = replace(posterior, batch=max(1, posterior.batch // 2), block=max(1, min(posterior.block, _BLOCK) // 2))
     update = {"posterior": fewer, "evidence": replace(evidence, rows_gb=evidence.rows_gb / 2)}
     return config.model_copy(update=update)

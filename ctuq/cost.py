@@ -10,8 +10,9 @@ import torch
 from ctuq.config import Config
 from dip import PosteriorMethod, PosteriorSettings, UNet
 from dip.fit import REFITS
-from dip.posterior_settings import BYTES_A_LATENT
+from dip.posterior_settings import BYTES_A_LATENT, BYTES_A_RAY
 from dip.ray_rows import parts_of_layers
+from dip.ray_sketch import most_vectors
 
 _FLOAT32, _FLOAT64 = 4, 8
 _STEPS: dict[PosteriorMethod, int] = {"cg": 10, "sgd": 60}  # of a sample, as scans took
@@ -101,9 +102,10 @@ class Cost:
         # they are solved for, the solver's vectors of all rays, and the preconditioner.
         settings = self._config.posterior
         latent, solving = self.n_weights + self._pixels, self._method in ("cg", "sgd") or self._judging
-        block = settings.draws_together("cg" if self._judging else self._method, latent)
-        rays = (12 * block + 6 * settings.preconditioner_rank) * self._rays if solving else 0
-        return passes + BYTES_A_LATENT * block * latent + rays * _FLOAT64
+        block = settings.draws_together("cg" if self._judging else self._method, latent, self._rays)
+        vectors = 10 * most_vectors(settings.preconditioner_rank, self._rays) * _FLOAT64  # while they are combined
+        rays = (BYTES_A_RAY * block + vectors) * self._rays if solving else 0
+        return passes + BYTES_A_LATENT * block * latent + rays
 
     def _held_by_weights(self) -> float:
         """The rays' rows of A J while they are summed, or the matrices of the rays and what the posterior adds."""
@@ -164,7 +166,8 @@ class Cost:
             sums = config.fit.members * pixels**2 * self.n_weights + _KERNELS * (rays * pixels**2 + rays**2 * pixels)
         else:
             sums = rays**2 * self.n_weights + (pixels**2 * self.n_weights if self._method == "dense" else 0)
-        return learning + sums + 8 * rays**3 / 3
+        vectors = most_vectors(config.posterior.preconditioner_rank, self._rays) if self._judging else 0
+        return learning + sums + 8 * rays**3 / 3 + 3 * 20 * self._rays * vectors**2
 
 
 def _products(method: PosteriorMethod, settings: PosteriorSettings) -> int:

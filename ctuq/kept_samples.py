@@ -14,11 +14,12 @@ from torch import Tensor
 from ctuq.errors import CtuqError
 from dip import Posterior, Samples, VarianceEstimate
 
+_AT_A_TIME = 32
 _LARGE = 2**28  # bytes that memory is not asked for
 
 
 def variance_and_samples(
-    posterior: Posterior, n: int, *, block: int, draws: torch.Generator, further: torch.Generator
+    posterior: Posterior, n: int, *, draws: torch.Generator, further: torch.Generator
 ) -> tuple[VarianceEstimate, Samples]:
     """The variance, and n images, float32 on the CPU: the first drawn for it, and others where those are fewer.
 
@@ -27,28 +28,26 @@ def variance_and_samples(
     Args:
         posterior: to draw from.
         n: images.
-        block: drawn at a time, of the others.
         draws: generator of those behind the variance.
         further: generator of the others.
 
     Raises:
         CtuqError: no room for the images among the temporary files.
     """
-    images = _room((n, *posterior.mean.shape))
-    parts: list[Samples] = []
+    images, residuals = _room((n, *posterior.mean.shape)), torch.full((n,), math.nan, dtype=torch.float64)
+    have, tolerance, passes = 0, 0.0, 0
 
     def keep(drawn: Samples) -> None:
-        have = sum(len(part.relative_residual) for part in parts)
-        here = drawn.images[: n - have]
-        images[have : have + len(here)] = here.float().cpu()
-        residuals = drawn.relative_residual[: len(here)].cpu()
-        parts.append(drawn._replace(images=here[:0], relative_residual=residuals))
+        nonlocal have, tolerance, passes
+        size = min(len(drawn.images), n - have)
+        images[have : have + size] = drawn.images[:size].float().cpu()
+        residuals[have : have + size] = drawn.relative_residual[:size].cpu()
+        have, tolerance, passes = have + size, drawn.tolerance, max(passes, drawn.passes)
 
     estimate = posterior.variance(generator=draws, on_draws=keep)
-    while (left := n - sum(len(part.relative_residual) for part in parts)) > 0:
-        keep(posterior.sample(min(block, left), generator=further))
-    residuals = torch.cat([part.relative_residual for part in parts])
-    return estimate, Samples(images, residuals, parts[0].tolerance, max(part.passes for part in parts))
+    while have < n:
+        keep(posterior.sample(min(_AT_A_TIME, n - have), generator=further))
+    return estimate, Samples(images, residuals, tolerance, passes)
 
 
 def _room(shape: tuple[int, ...]) -> Tensor:

@@ -170,7 +170,7 @@ def _infer(
     """Temperature and verdict by rays that choose and judge; then, those included, the refitted image's posterior."""
     watch.step(0, 6)
     if isinstance(model, LinearModel) and len(model.rays) < problem.data.numel():
-        # Three solves will follow, and the rays that are fitted are in all of them.
+        # Solves for three questions follow, and the rays that are fitted are in all of them.
         seen = problem.holdout.fitted.all(dim=0)
         model = model.sketched(learned.variances, seen, config.posterior, problem.seeds("preconditioner"))
     watch.step(1, 6)
@@ -185,9 +185,11 @@ def _infer(
     mean = found.full_image * problem.scale
     posterior = model.posterior(physical, mean, config.posterior, generator=problem.seeds("posterior"))
     watch.step(4, 6)
-    kept, block = config.posterior.kept_samples, config.posterior.block
     estimate, samples = variance_and_samples(
-        posterior, kept, block=block, draws=problem.seeds("variance"), further=problem.seeds("samples")
+        posterior,
+        config.posterior.kept_samples,
+        draws=problem.seeds("variance"),
+        further=problem.seeds("samples"),
     )
     watch.step(6, 6)
     return _Result(learned, posterior, model.noise(physical).cpu(), estimate, samples, verdict)

@@ -137,7 +137,7 @@ def _require_all_rows(header: ScanHeader, row: int | None) -> None:
     if row is not None:
         raise InputError(
             f"{header.path}: expected no detector row for a cone beam, whose rows are one volume, got row {row}: "
-            "leave out scan.row, --row and --rows, and use ctuq reconstruct"
+            "leave out scan.row, --row and --rows: ctuq reconstruct takes all rows at once"
         )
 
 

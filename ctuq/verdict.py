@@ -30,7 +30,7 @@ _SEARCH = (
     "preprocessing.rings), edges seen twice (preprocessing.centre=find), clipped rays "
     "(preprocessing.largest_line_integral)"
 )
-_OTHER_VIEWS = "another --seed tests by other views: reconstruct again and compare"
+_OTHER_VIEWS = "another --seed tests by other views: both verdicts count, not the better one"
 
 
 _NO_FACTOR = 1.05  # between deviations as they are and as they should be, which is none to speak of

@@ -11,8 +11,6 @@ from operators import GramMap, conjugate_gradient_iterate
 MARGIN = 0.9
 """Of the tolerance, at which to stop: solutions are checked by passes of their own, whose rounding is another."""
 
-_KEPT = 512  # directions handed on: more are seldom searched, and would take much memory where they are
-
 
 class ConjugateGradientUpdate(PreconditionedUpdate):
     """(I + ΦΦᵀ)β = R⁻¹ε − Φ u by block conjugate gradients; the arguments are those of `PreconditionedUpdate`.
@@ -31,7 +29,7 @@ class ConjugateGradientUpdate(PreconditionedUpdate):
             tolerance=MARGIN * self.tolerance,
             preconditioner=lambda residual: self._preconditioner.power(residual, -1),
             scale=white,  # which may be a small part of the data
-            keep=_KEPT if self._preconditioner.record is not None else 0,
+            keep=self._preconditioner.room,
         )
         if self._preconditioner.record is not None:
             self._preconditioner.record(iterate.search, iterate.images)

@@ -43,8 +43,8 @@ class Fit:
         loss: (n,) root mean square residual of the fitted rays weighed by their precision, in units of the data.
         holdout_loss: (n,) the same of the rays that choose.
         refit_misfit: root mean square residual of the full image's networks at the fitted rays, relative to what it was
-            before the refit. A refit that did not settle leaves more, and no ray that tests can tell: the same happened
-            to the image that is tested.
+            before the refit. A refit that did not settle leaves more; rays that test need not show it, as they judge
+            another one.
         chosen_weights: of each member by name, before any refit: trained on the fitted rays alone, so that fits of
             other scans with the same hold-out may start from them. The rays that choose said at which of the steps
             looked at, and in which run. Empty where nobody may.
@@ -85,6 +85,8 @@ def fit(
     """Train on the fitted rays once for every setting tried, keep what predicts the choosing rays best, and refit.
 
     Volumes are fitted likewise, with one more axis in images, inputs (before the rows) and rays (before the detector).
+
+    A setting that lags far behind half way is not tried any further.
 
     Every member leaves out rays of its own to choose by, so that together they judge more rays than one could spare,
     and their mean is a better image than any of them. Every attempt starts from the weights that the members come with.
@@ -143,7 +145,7 @@ def fit(
         steps=torch.tensor(best.steps),
         loss=torch.stack(best.losses).mean(dim=1).sqrt(),
         holdout_loss=torch.stack(best.holdout_losses).mean(dim=1).sqrt(),
-        refit_misfit=float((settled / began).sqrt()) if began > 0 else 1.0,
+        refit_misfit=float((settled / began).sqrt()) if began != 0 else 1.0,
         chosen_weights=tuple(
             {name: weight[index] for name, weight in best.chosen_state.items()} for index in range(len(members))
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from dip.linear_model import LinearModel
 from dip.posterior_settings import PosteriorSettings
 from dip.preconditioned_solve import PreconditionedSolve
 from operators import Solution
+
+_CLOSER = 0.4  # to the solution than draws need be: what is left of the data counts as noise
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,12 @@ def products_of_all_rays(
     rays = model.latent_rays(every)
     solve = PreconditionedSolve(
         rays,
-        tolerance=solving.tolerance,
+        tolerance=_CLOSER * solving.tolerance,
         iterations=solving.max_iterations,
         rank=solving.preconditioner_rank,
         generator=generator,
         rounding=torch.finfo(weights.dtype).eps,
-        batch=solving.block,
+        batch=solving.draws_together("cg", len(weights) + math.prod(model.jacobian.out_shape), len(every)),
     )
     return Products(rays, drive.reshape(-1)[every], solve)
 

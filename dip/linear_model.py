@@ -154,10 +154,10 @@ class LinearModel:
         """
         prior, noise = self.prior(variances), self.noise(variances)
         method = settings.method_for(mean.numel(), math.prod(self.transform.out_shape))
-        block = settings.draws_together(method, math.prod(prior.in_shape))
+        block = settings.draws_together(method, math.prod(prior.in_shape), math.prod(self.transform.out_shape))
         if method == "dense":
             return DensePosterior(self.transform, covariance_root(prior.covariance()), noise=noise, mean=mean)
-        update = self._update(method, variances, noise, settings, generator)
+        update = self._update(method, variances, noise, settings, generator, last=True)
         return SampledPosterior(update, mean=mean, n_samples=settings.n_samples, block=block)
 
     def sketched(
@@ -183,7 +183,7 @@ class LinearModel:
             variances=variances,
             generator=generator,
             rounding=torch.finfo(weights.dtype).eps,
-            batch=settings.draws_together("cg", math.prod(prior.in_shape)),
+            batch=settings.draws_together("cg", math.prod(prior.in_shape), seen.numel()),
         )
         return replace(self, sketch=sketch)
 
@@ -202,7 +202,7 @@ class LinearModel:
         variance = torch.as_tensor(noise.variance)
         deaf = GaussianNoise(torch.where(unseen, _UNSEEN * variance.max(), variance), noise.view_covariance)
         method: Literal["cg", "sgd"] = "sgd" if settings.method == "sgd" else "cg"
-        return self._update(method, variances, deaf, settings, generator)
+        return self._update(method, variances, deaf, settings, generator, last=False)
 
     def _update(
         self,
@@ -211,11 +211,14 @@ class LinearModel:
         noise: GaussianNoise,
         settings: PosteriorSettings,
         generator: torch.Generator,
+        *,
+        last: bool,
     ) -> PathwiseUpdate:
         weights = self.jacobian.weights()
         rays = WhitenedRays(self.transform, self.prior(variances), noise, weights.dtype, weights.device)
         tolerance, iterations = settings.tolerance, settings.max_iterations
         rank = settings.preconditioner_rank
+        sketched = None if self.sketch is None else self.sketch.preconditioner(noise, variances, last=last)
         if method in ("cg", "sgd"):
             kind = ConjugateGradientUpdate if method == "cg" else SampleThenOptimiseUpdate
             return kind(
@@ -224,8 +227,8 @@ class LinearModel:
                 iterations=iterations,
                 rank=rank,
                 generator=generator,
-                batch=settings.draws_together(method, math.prod(rays.in_shape)),
-                preconditioner=None if self.sketch is None else self.sketch.preconditioner(noise, variances),
+                batch=settings.draws_together(method, math.prod(rays.in_shape), math.prod(rays.out_shape)),
+                preconditioner=sketched,
             )
         white = rays.whiten_covariance(self.covariance.matrix(variances))
         if method == "sdd":

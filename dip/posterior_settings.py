@@ -11,6 +11,9 @@ PosteriorMethod = Literal["dense", "cholesky", "cg", "sgd", "sdd"]
 BYTES_A_LATENT = 48
 """What a draw takes for each number that it is made of: six in float64, before and after it is conditioned."""
 
+BYTES_A_RAY = 96
+"""What a solver takes for each ray of a draw: twelve vectors in float64."""
+
 _BLOCK_BYTES = 1e9
 _USUAL_BLOCK = 32
 
@@ -85,17 +88,19 @@ class PosteriorSettings:
         if self.method not in methods:
             raise ValueError(f"method must be one of {', '.join(methods)}, got {self.method!r}")
 
-    def draws_together(self, method: PosteriorMethod, n_latent: int) -> int:
-        """How many samples are drawn at a time.
+    def draws_together(self, method: PosteriorMethod, n_latent: int, n_rays: int) -> int:
+        """How many samples are drawn at a time: `block` at most.
 
-        "cg" draws as many as `block` and a GB allow, as those that are solved for together help each other. More than
-        32 only where it takes less than that GB, and where no solver gains from it never.
+        "cg" draws more than 32 where these take less than a GB, as those that are solved for together help each other.
+        The other methods, which gain nothing from it, never do.
 
         Args:
             method: how they are drawn.
             n_latent: what a draw is made of, weights and pixels.
+            n_rays: what it is conditioned on.
         """
-        affordable = int(_BLOCK_BYTES / (BYTES_A_LATENT * n_latent)) if method == "cg" else 0
+        a_draw = BYTES_A_LATENT * n_latent + BYTES_A_RAY * n_rays
+        affordable = int(_BLOCK_BYTES / a_draw) if method == "cg" else 0
         return min(self.block, max(_USUAL_BLOCK, affordable))
 
     def method_for(self, n_pixels: int, n_rays: int) -> PosteriorMethod:

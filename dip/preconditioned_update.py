@@ -22,7 +22,8 @@ class PreconditionedUpdate(ABC):
         rays: Φ.
         tolerance: residual at which a draw is done.
         iterations: at most so many, each two passes a draw.
-        rank: of the preconditioner, two passes each, once; 0 for none.
+        rank: of the preconditioner, two passes each, once; 0 for none. With one that was made before it is that of
+            `observing`.
         generator: of the preconditioner, and of what else is drawn to set the solver up. It is copied, so that this
             object stays what it is.
         batch: vectors handed to Φ at a time while the preconditioner is made.
@@ -48,13 +49,17 @@ class PreconditionedUpdate(ABC):
         self.rays, self.tolerance = rays, tolerance
         self._iterations, self._rank, self._batch = iterations, rank, batch
         self._generator = generator.clone_state()
-        self._preconditioner = preconditioner or RayPreconditioner.of_map(
-            GramMap(rays),
-            rank,
-            generator=self._generator,
-            rounding=torch.finfo(rays.dtype).eps,
-            batch=batch,
-            device=rays.device,
+        self._preconditioner = (
+            preconditioner
+            if preconditioner is not None
+            else RayPreconditioner.of_map(
+                GramMap(rays),
+                rank,
+                generator=self._generator,
+                rounding=torch.finfo(rays.dtype).eps,
+                batch=batch,
+                device=rays.device,
+            )
         )
 
     @abstractmethod

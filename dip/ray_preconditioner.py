@@ -12,6 +12,7 @@ from torch import Tensor
 from operators import LinearMap, NystromApproximation, nystrom_approximation
 
 Record = Callable[[Tensor, Tensor], None]
+"""Takes directions D, (k, *rays) with D (I + ΦΦᵀ) Dᵀ = I, and (I + ΦΦᵀ) D."""
 
 
 class RayPreconditioner:
@@ -22,12 +23,14 @@ class RayPreconditioner:
 
     Args:
         approximation: of ΦΦᵀ; none for P = I.
-        record: to be told of the directions D that solves search along, (k, *rays) with D (I + ΦΦᵀ) Dᵀ = I, and of
-            (I + ΦΦᵀ) D, by those who know them.
+        record: to be told of what solves search along, by those who know it.
+        room: how many directions are of use to it.
     """
 
-    def __init__(self, approximation: NystromApproximation | None, *, record: Record | None = None) -> None:
-        self._approximation, self.record = approximation, record
+    def __init__(
+        self, approximation: NystromApproximation | None, *, record: Record | None = None, room: int = 0
+    ) -> None:
+        self._approximation, self.record, self.room = approximation, record, room
 
     @classmethod
     def of_map(

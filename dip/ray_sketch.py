@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 
@@ -12,6 +13,7 @@ from dip.ray_preconditioner import RayPreconditioner
 from operators import GramMap, LinearMap, Noise, nystrom_from_products
 
 _MOST = 4  # times the first vectors
+_BYTES = 5e8
 
 
 class RaySketch:
@@ -19,8 +21,8 @@ class RaySketch:
 
     Rays are left out of a question by noise so large that they say nothing. That changes the noise N = R Rᵀ alone, and
     R⁻¹ C R⁻ᵀ (Rᵀ Z) = R⁻¹ (C Z) whichever N is. So the products C Z serve the equations of the rays that choose, of
-    those that judge and of all, where Z is zero at the rays that are left out: Rᵀ Z would be huge elsewhere. What one
-    solve has searched along helps the next.
+    those that judge and of all, and what one solve has searched along helps the next. It must not leave out more rays
+    than those before: Z, which is as good as zero where rays were left out, would be drowned by the noise elsewhere.
 
     Args:
         test: Z, (rank, *rays) float64.
@@ -31,24 +33,33 @@ class RaySketch:
     """
 
     def __init__(self, test: Tensor, product: Tensor, *, variances: Mapping[str, float], rounding: float) -> None:
-        self._test, self._product, self._most = test, product, _MOST * len(test)
+        self._test, self._product, self._first = test, product, len(test)
         self._variances, self._rounding = dict(variances), rounding
 
-    def preconditioner(self, noise: Noise, variances: Mapping[str, float]) -> RayPreconditioner:
-        """Of I + R⁻¹ C R⁻ᵀ. What solves with it search along makes later ones better, up to four times the vectors.
+    def preconditioner(self, noise: Noise, variances: Mapping[str, float], *, last: bool = False) -> RayPreconditioner:
+        """Of I + R⁻¹ C R⁻ᵀ.
 
         Args:
             noise: N = R Rᵀ, huge at rays that are left out.
             variances: of C and N but for that.
+            last: whether no solve will follow, for which to remember what those with this one search along.
         """
-        test = noise.whiten(noise.apply(self._test))  # Rᵀ Z
-        products = noise.whiten(self._factor(variances) * self._product)
-        approximation = nystrom_from_products(test.flatten(1).mT, products.flatten(1).mT, rounding=self._rounding)
-        return RayPreconditioner(approximation, record=partial(self._grow, noise, dict(variances)))
+        record = None if last else partial(self._grow, noise, dict(variances))
+        room = 0 if last else most_vectors(self._first, self._test[0].numel()) - len(self._test)
+        test = noise.whiten(noise.apply(self._test)).flatten(1).mT  # Rᵀ Z
+        products = noise.whiten(self._factor(variances) * self._product).flatten(1).mT
+        for n in (len(self._test), self._first):
+            # What rounding made of no use is no reason to end anything: draws are checked, however they are solved for.
+            with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+                found = nystrom_from_products(test[:, :n], products[:, :n], rounding=self._rounding)
+                return RayPreconditioner(found, record=record, room=room)
+        return RayPreconditioner(None, record=record, room=room)
 
     def _grow(self, noise: Noise, variances: Mapping[str, float], search: Tensor, images: Tensor) -> None:
-        """Take in directions D of a solve, (k, *rays), and (I + R⁻¹ C R⁻ᵀ) D."""
-        room = max(0, self._most - len(self._test))
+        """Take in directions D of a solve, (k, *rays), and (I + R⁻¹ C R⁻ᵀ) D, as far as there is room."""
+        room = most_vectors(self._first, self._test[0].numel()) - len(self._test)
+        if room <= 0 or not len(search):
+            return
         found = noise.whiten_adjoint(search[:room])
         product = noise.apply(noise.whiten_adjoint(images[:room] - search[:room]))  # R of it
         self._test = torch.cat([self._test, found])
@@ -56,6 +67,16 @@ class RaySketch:
 
     def _factor(self, variances: Mapping[str, float]) -> float:
         return variances["noise"] / self._variances["noise"]
+
+
+def most_vectors(first: int, n_rays: int) -> int:
+    """How many a sketch may grow to: four times the first, and no more than half a GB beyond those.
+
+    Args:
+        first: vectors that it begins with.
+        n_rays: their length.
+    """
+    return max(first, min(_MOST * first, int(_BYTES / (2 * 8 * n_rays))))
 
 
 def ray_sketch(

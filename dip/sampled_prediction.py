@@ -16,7 +16,7 @@ from dip.fit import Fit
 from dip.holdout import Holdout
 from dip.linear_model import LinearModel
 from dip.pathwise import conditioned_draw
-from dip.posterior_settings import PosteriorSettings
+from dip.posterior_settings import PosteriorMethod, PosteriorSettings
 from dip.weight_prior import WeightRoot
 
 _NEUTRAL = 2  # rays that came out just as expected, counted in
@@ -135,7 +135,8 @@ def predict_by_samples(
     """
     update = model.unseeing_update(variances, unseen, settings, generator)
     n, weights = settings.judging_samples, model.jacobian.weights()
-    block = settings.draws_together("cg", math.prod(update.rays.in_shape))
+    method: PosteriorMethod = "sgd" if settings.method == "sgd" else "cg"
+    block = settings.draws_together(method, math.prod(update.rays.in_shape), held.numel())
     root = WeightRoot(model.groups, variances, weights)
     seen, residuals, steps = [], [], [weights.new_zeros(0, len(weights))]
     for start in range(0, n, block):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from operators.linear_map import LinearMap
 
-_OWN = 0.01  # of a test vector, that the ones before it do not make up
+_CANCELLED = 1e-3  # square of what is left of unit vectors where they cancel
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,22 +81,28 @@ def nystrom_approximation(
 def nystrom_from_products(test: Tensor, products: Tensor, *, rounding: float) -> NystromApproximation:
     """The approximation from products that are known already (arXiv 2110.02820).
 
-    Vectors that others almost make up are left out: what is left of them would be rounding of their products.
+    Combinations of test vectors that nearly cancel are left out: their products would be rounding.
 
     Args:
-        test: (n, rank) float64, neither orthonormal nor spread over all n.
+        test: (n, rank) float64, neither orthonormal nor spread over all n; vectors of zeros say nothing.
         products: A times them, likewise.
         rounding: relative, of these products.
 
     Raises:
-        torch.linalg.LinAlgError: products of no positive semidefinite map within `rounding`.
+        torch.linalg.LinAlgError: products of no positive semidefinite map within `rounding`, or none of use.
     """
     length = torch.linalg.vector_norm(test, dim=0)
-    own = torch.linalg.qr(test / length).R.diagonal().abs()
-    kept = torch.nonzero(own > _OWN)[:, 0]  # of no more than there are dimensions
-    orthonormal, mixing = torch.linalg.qr((test / length)[:, kept])
-    unmixed = torch.linalg.solve_triangular(mixing, (products / length)[:, kept], upper=True, left=False)
-    return _of_orthonormal(orthonormal, unmixed, rounding)
+    unit = torch.where(length > 0, length.reciprocal(), 0.0)
+    # Orthonormal combinations T W, Wᵀ TᵀT W = I, each the shortest there is.
+    values, vectors = torch.linalg.eigh(unit[:, None] * (test.mT @ test) * unit)
+    kept = values > _CANCELLED
+    weights = unit[:, None] * vectors[:, kept] / values[kept].sqrt()
+    if not kept.any():
+        raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]
+            "expected test vectors other than zero, got none"
+        )
+    amplified = rounding * float(values[kept].amin().rsqrt().clamp(min=1.0))
+    return _of_orthonormal(test @ weights, products @ weights, amplified)
 
 
 def _of_orthonormal(test: Tensor, image: Tensor, rounding: float) -> NystromApproximation:

@@ -75,7 +75,7 @@ def test_draws_that_cannot_be_solved_for_are_told() -> None:
     found = reconstruct(scan(), config("prior.kind=block", *BY_SAMPLES), seed=0)
     assert found.diagnostics["worst_sample_residual"] > 1
     assert any(
-        "samples whose equations are solved to posterior.tolerance=0.02" in note for note in found.provenance.notes
+        "samples whose equations are solved to posterior.tolerance=0.05" in note for note in found.provenance.notes
     )
 
 
@@ -109,7 +109,7 @@ def test_em_of_too_many_rays_learns_what_it_learns_where_they_are_held() -> None
     factor = found.calibration.temperature / held.calibration.temperature
     for name in ("variance_noise", "variance_representation"):
         assert learned(found)[name] == pytest.approx(factor * learned(held)[name], rel=0.05)
-    assert found.diagnostics["worst_sample_residual"] <= 0.02
+    assert found.diagnostics["worst_sample_residual"] <= 0.05
 
 
 def replace_sinogram(scan: Scan, sinogram: torch.Tensor) -> Scan:
@@ -199,7 +199,7 @@ def test_the_scatter_of_few_draws_is_in_the_standard_errors(monkeypatch: pytest.
 
 def test_the_residual_behind_the_temperature_reaches_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, found, model = fitted(scan(), config(), part=True)
-    assert 0 < tempering(problem, found, model, SMALL_ERRORS, config()).worst_residual <= 0.02
+    assert 0 < tempering(problem, found, model, SMALL_ERRORS, config()).worst_residual <= 0.05
     for bad in (0.4, math.nan):
 
         def spoiled(*a: Any, bad: float = bad, **k: Any) -> Temperature:

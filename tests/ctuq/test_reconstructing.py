@@ -160,9 +160,9 @@ def test_samples_that_fall_short_are_noted_with_what_else_to_try() -> None:
     assert not any("posterior" in note for note in dense().provenance.notes)
     quick = ("posterior.max_iterations=2", "posterior.preconditioner_rank=0", "posterior.n_samples=8")
     result = run("posterior.method=sgd", *quick)
-    assert result.diagnostics["worst_sample_residual"] > 0.02
+    assert result.diagnostics["worst_sample_residual"] > 0.05
     (note,) = (note for note in result.provenance.notes if "posterior" in note)
-    assert "solved to posterior.tolerance=0.02, got " in note
+    assert "solved to posterior.tolerance=0.05, got " in note
     assert "with posterior.method=sgd" in note
     assert "or posterior.method=cg" in note
 

@@ -162,3 +162,16 @@ def test_a_floor_lifts_the_slope_of_saturated_pixels_alone() -> None:
 def test_batch_must_be_positive() -> None:
     with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         network_jacobian(batch=0)
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 3])
+def test_images_that_are_zero_but_for_a_few_pixels_are_pulled_back_alike(pixels: int) -> None:
+    """Positions that nothing reaches are left out, which must not change a number but for the order of sums."""
+    jacobian = network_jacobian(shape=(24, 26), settings=NETWORKS["no-skip-then-skip"])
+    images = torch.zeros(3, 24, 26, dtype=torch.float64)
+    images[:, 5, 7 : 7 + pixels] = randn(3, pixels)
+    rest = randn(3, 24, 26, seed=2)
+    found = jacobian.adjoint(images)
+    torch.testing.assert_close(found, jacobian.adjoint(images + rest) - jacobian.adjoint(rest))
+    images[0, 0, 0] = torch.nan
+    assert not jacobian.adjoint(images).isfinite().all()

@@ -7,7 +7,7 @@ import torch
 
 from dip import ConjugateGradientUpdate, WhitenedRays
 from dip.ray_preconditioner import PreconditionedMap
-from dip.ray_sketch import RaySketch, ray_sketch
+from dip.ray_sketch import RaySketch, most_vectors, ray_sketch
 from operators import GaussianNoise, GramMap, MatrixMap
 from tests.dip.dense import dense, generator, positive_definite, randn
 from tests.dip.test_pathwise import draws
@@ -106,3 +106,66 @@ def test_what_was_searched_without_some_rays_serves_those_with_them() -> None:
     torch.testing.assert_close(products, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
     assert len(products) <= 12
     assert solve(every) < before
+
+
+@pytest.mark.parametrize(("strongest", "falling"), [(1000, 1.0), (500, 1.0), (3000, 1.0), (1e5, 1.5), (1e3, 2.0)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rounding_of_single_precision_ends_no_solve(strongest: float, falling: float, seed: int) -> None:
+    """Directions that solves searched along are far from orthonormal, and their products are rounded."""
+    n, shape = 600, (60, 10)
+    deviations = strongest * torch.arange(1, n + 1, dtype=torch.float64) ** -falling
+    factor = MatrixMap((torch.linalg.qr(randn(n, n, seed=seed)).Q * deviations).float(), out_shape=shape)
+    eye = MatrixMap(torch.eye(n), in_shape=shape, out_shape=shape)
+    left_out = [torch.arange(60)[:, None].expand(shape) >= first for first in (40, 50, 60)]
+
+    def single(unseen: torch.Tensor) -> WhitenedRays:
+        noise = GaussianNoise(torch.where(unseen, 1e9, 1.0))
+        return WhitenedRays(eye, factor, noise, torch.float32)
+
+    found = ray_sketch(
+        WhitenedRays(eye, factor, GaussianNoise(1.0), torch.float32),
+        64,
+        seen=~left_out[0],
+        noise_std=torch.ones(shape, dtype=torch.float64),
+        variances=VARIANCES,
+        generator=generator(seed),
+        rounding=torch.finfo(torch.float32).eps,
+        batch=16,
+    )
+    for unseen in left_out:
+        here = single(unseen)
+        preconditioner = found.preconditioner(here.noise, VARIANCES)
+        update = ConjugateGradientUpdate(
+            here, tolerance=0.05, iterations=60, rank=0, generator=generator(), preconditioner=preconditioner
+        )
+        plain = ConjugateGradientUpdate(here, tolerance=0.05, iterations=60, rank=0, generator=generator())
+        latent, noise = draws(here, n=16)
+        solved, without = update(latent, noise), plain(latent, noise)
+        # Where products are rounded too coarsely for the tolerance, no worse than without.
+        assert float(solved.relative_residual.max()) <= max(0.05, 1.5 * float(without.relative_residual.max()))
+
+
+def test_a_sketch_that_is_full_takes_nothing_in() -> None:
+    grown, every = sketch(3), rays(NOTHING)
+    for _ in range(3):
+        preconditioner = grown.preconditioner(every.noise, VARIANCES)
+        assert preconditioner.room == most_vectors(3, 40) - len(grown._test)
+        update = ConjugateGradientUpdate(
+            every, tolerance=1e-6, iterations=200, rank=0, generator=generator(), preconditioner=preconditioner
+        )
+        for _ in range(2):
+            update(*draws(every))
+    assert len(grown._test) == most_vectors(3, 40) == 12
+
+
+def test_the_last_solve_leaves_nothing_behind() -> None:
+    grown, every = sketch(3), rays(NOTHING)
+    preconditioner = grown.preconditioner(every.noise, VARIANCES, last=True)
+    assert preconditioner.record is None
+    assert preconditioner.room == 0
+
+
+def test_vectors_are_bounded_by_memory() -> None:
+    assert most_vectors(256, 15_360) == 1024
+    assert 256 <= most_vectors(256, 100_000) < 320
+    assert most_vectors(256, 10**7) == 256

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from operators import MatrixMap, conjugate_gradients, nystrom_approximation
+from operators import MatrixMap, conjugate_gradients, nystrom_approximation, nystrom_from_products
 
 N = 60
 
@@ -100,3 +100,36 @@ def test_wrong_requests_are_refused() -> None:
             nystrom_approximation(MatrixMap(torch.eye(3, dtype=torch.float64)), rank, generator=generator())
     with pytest.raises(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         nystrom_approximation(MatrixMap(-torch.eye(3, dtype=torch.float64)), 2, generator=generator())
+
+
+def test_products_that_are_known_make_the_same_approximation() -> None:
+    matrix = decaying()
+    test = torch.randn(N, 12, generator=generator(), dtype=torch.float64)
+    found = nystrom_from_products(test, matrix @ test, rounding=1e-16)
+    image = matrix @ test
+    expected = image @ torch.linalg.solve(test.mT @ image, image.mT)
+    approximation = found.vectors * found.values @ found.vectors.mT
+    torch.testing.assert_close(approximation, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
+
+
+def test_vectors_that_nearly_depend_or_are_zero_add_nothing() -> None:
+    matrix = decaying()
+    test = torch.randn(N, 8, generator=generator(), dtype=torch.float64)
+    more = torch.cat([test, 1e3 * test[:, :3] + 1e-3 * torch.randn(N, 3, dtype=torch.float64), 0 * test[:, :1]], dim=1)
+    single = (matrix.float() @ more.float()).double()
+    found = nystrom_from_products(more, single, rounding=torch.finfo(torch.float32).eps)
+    assert len(found.values) == 8
+    values = torch.linalg.eigvalsh(matrix - found.vectors * found.values @ found.vectors.mT)
+    assert float(values[0]) > -1e-4 * float(torch.linalg.eigvalsh(matrix)[-1])
+
+
+def test_more_vectors_than_dimensions_make_all_of_it() -> None:
+    matrix = decaying()
+    test = torch.randn(N, N + 5, generator=generator(), dtype=torch.float64)
+    found = nystrom_from_products(test, matrix @ test, rounding=1e-16)
+    torch.testing.assert_close(found.vectors * found.values @ found.vectors.mT, matrix, rtol=1e-6, atol=1e-9)
+
+
+def test_nothing_but_zeros_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="other than zero"):
+        nystrom_from_products(torch.zeros(N, 2).double(), torch.zeros(N, 2).double(), rounding=1e-16)

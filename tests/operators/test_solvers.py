@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from operators import MatrixMap, RayTransform, Solution, cgls, conjugate_gradients
+from operators import MatrixMap, RayTransform, Solution, cgls, conjugate_gradient_iterate, conjugate_gradients
 from tests.cases import FAN
 
 
@@ -152,3 +152,17 @@ def test_wrong_input_is_refused() -> None:
         cgls(MatrixMap(draw(3, 4)), draw(3), iterations=0)
     with pytest.raises(ValueError, match="data must end in the axes"):
         cgls(MatrixMap(draw(3, 4)), draw(4), iterations=1)
+
+
+def test_an_iterate_hands_on_what_it_searched_along() -> None:
+    root = draw(12, 12)
+    matrix = root @ root.mT + 0.1 * torch.eye(12, dtype=torch.float64)
+    columns = draw(3, 12)
+    found = conjugate_gradient_iterate(MatrixMap(matrix), columns, iterations=3, tolerance=1e-12, keep=4)
+    assert found.iterations == 3
+    assert len(found.search) == 6  # whole steps, of which the first has less than what is to be kept
+    torch.testing.assert_close(found.search @ matrix @ found.search.mT, torch.eye(6, dtype=torch.float64))
+    torch.testing.assert_close(found.images, found.search @ matrix)
+    assert len(conjugate_gradient_iterate(MatrixMap(matrix), columns, iterations=3, tolerance=1e-12).search) == 0
+    checked = conjugate_gradients(MatrixMap(matrix), columns, iterations=3, tolerance=1e-12)
+    assert found.value.equal(checked.value)
