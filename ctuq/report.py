@@ -22,7 +22,7 @@ _MEANINGS = {
     "chosen_step": "training steps that the choosing rays chose",
     "tv_weight": "weight of total variation that they chose",
     "misfit_floor": "white share of the misfit that they chose (inf: least squares)",
-    "refit_misfit": "what the refit to all rays left of the fitted ones, by what the fit before did (above 1.1: not settled)",
+    "refit_misfit": "what the refit to all rays left of the fitted ones, by what the fit before did (1.1: unsettled)",
     "image_scale_per_mm": "image in units of, 1/mm",
     "n_variance_samples": "samples behind the deviation (0: exact)",
     "worst_sample_residual": "largest relative residual of a sample's solve",
