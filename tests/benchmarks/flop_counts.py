@@ -21,7 +21,7 @@ def fit_flop(settings: FitSettings, a_pass: float, *, noise_stated: bool) -> flo
     """Of training: a step is a pass forward, and two back, by the features and by the weights; a look is one forward.
 
     Args:
-        settings: how long, and how many attempts.
+        settings: how long, and how many attempts, which count whole, though one that lags ends half way.
         a_pass: FLOP of it.
         noise_stated: whether the scan says how noisy each ray is.
     """
@@ -44,24 +44,21 @@ def linearise_flop(n_rays: int, n_weights: int, a_pass: float) -> Flop:
     return {"float32": 2 * n_rays * a_pass, "float64": float(n_rays**2 * n_weights)}
 
 
-def evidence_flop(evaluations: int, n_learned: int, n_held: int) -> Flop:
+def evidence_flop(evaluations: int, n_learned: int) -> Flop:
     """Of learning the variances: K is factorised, m³/3, and inverted, 2 m³/3, for every evaluation.
-
-    For the temperature it is factorised once more and solved for the rays that choose, h columns of 2 m² each.
 
     Args:
         evaluations: of the evidence.
         n_learned: m, rays that are learned from: all but those that judge.
-        n_held: h.
     """
-    m = n_learned
-    return {"float64": evaluations * m**3 + m**3 / 3 + 2 * m**2 * n_held}
+    return {"float64": float(evaluations * n_learned**3)}
 
 
 def posterior_flop(n_rays: int, n_held: int, n_draws: int, a_pass: float) -> Flop:
-    """Of the verdict of h rays, and of draws by Cholesky's factor.
+    """Of the temperature by h rays, of the verdict of as many others, and of draws by Cholesky's factor.
 
-    K is factorised for both, and solved for the h rays, and for every draw. A draw takes three products with J or its
+    K is factorised for verdict and draws, and solved for the h rays, and for every draw; for the temperature, without
+    the rays that judge, it is factorised and solved for the rays that choose. A draw takes three products with J or its
     transpose (of the prior's draw, of the update, of the image), and each of these two passes.
 
     Args:
@@ -70,7 +67,9 @@ def posterior_flop(n_rays: int, n_held: int, n_draws: int, a_pass: float) -> Flo
         n_draws: images drawn.
         a_pass: FLOP of it.
     """
-    algebra = 2 * n_rays**3 / 3 + 2 * n_rays**2 * (n_held + n_draws)
+    learned = n_rays - n_held
+    tempering = learned**3 / 3 + 2 * learned**2 * n_held
+    algebra = tempering + 2 * n_rays**3 / 3 + 2 * n_rays**2 * (n_held + n_draws)
     return {"float32": 6 * n_draws * a_pass, "float64": algebra}
 
 

@@ -193,7 +193,7 @@ def needed_flop(found: ctuq.Reconstruction, config: ctuq.Config, prepared: ctuq.
         "fit": {"bfloat16" if narrow else "float32": fitted},
         "linearise": linearise_flop(rays, weights, a_pass),
         # As many choose as judge.
-        "evidence": evidence_flop(int(found.diagnostics["evidence_evaluations"]), rays - held, held),
+        "evidence": evidence_flop(int(found.diagnostics["evidence_evaluations"]), rays - held),
         "posterior": posterior_flop(rays, held, draws, a_pass),
     }
 
