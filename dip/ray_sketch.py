@@ -48,10 +48,12 @@ class RaySketch:
         room = 0 if last else most_vectors(self._first, self._test[0].numel()) - len(self._test)
         test = noise.whiten(noise.apply(self._test)).flatten(1).mT  # Rᵀ Z
         products = noise.whiten(self._factor(variances) * self._product).flatten(1).mT
-        for n in (len(self._test), self._first):
-            # What rounding made of no use is no reason to end anything: draws are checked, however they are solved for.
+        # Vectors that are nearly dependent amplify the rounding of their products, and a larger shift for it makes the
+        # approximation worse: so it is tried without first. What is of no use is no reason to end anything: draws are
+        # checked, however they are solved for.
+        for n, amplified in ((len(self._test), 1), (len(self._test), 10), (self._first, 1)):
             with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
-                found = nystrom_from_products(test[:, :n], products[:, :n], rounding=self._rounding)
+                found = nystrom_from_products(test[:, :n], products[:, :n], rounding=amplified * self._rounding)
                 return RayPreconditioner(found, record=record, room=room)
         return RayPreconditioner(None, record=record, room=room)
 

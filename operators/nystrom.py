@@ -101,8 +101,7 @@ def nystrom_from_products(test: Tensor, products: Tensor, *, rounding: float) ->
         raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]
             "expected test vectors other than zero, got none"
         )
-    amplified = rounding * float(values[kept].amin().rsqrt().clamp(min=1.0))
-    return _of_orthonormal(test @ weights, products @ weights, amplified)
+    return _of_orthonormal(test @ weights, products @ weights, rounding)
 
 
 def _of_orthonormal(test: Tensor, image: Tensor, rounding: float) -> NystromApproximation:
