@@ -24,8 +24,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c const
 demo: $(READY)
 	$(BIN)/ctuq demo --out demo-out --force
 
+# Two at a time, of one thread each: most of the time goes into many small arrays, which more threads do not help.
 test: $(TOOLS)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(TOOLS)
 	$(BIN)/python -m pytest

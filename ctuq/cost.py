@@ -103,8 +103,10 @@ class Cost:
         settings = self._config.posterior
         latent, solving = self.n_weights + self._pixels, self._method in ("cg", "sgd") or self._judging
         block = settings.draws_together("cg" if self._judging else self._method, latent, self._rays)
-        vectors = 10 * most_vectors(settings.preconditioner_rank, self._rays) * _FLOAT64  # while they are combined
-        rays = (BYTES_A_RAY * block + vectors) * self._rays if solving else 0
+        # As many of each are held while they are combined; a sketch, for solves that follow one another, grows.
+        rank = settings.preconditioner_rank
+        vectors = 10 * most_vectors(rank, self._rays) if self._judging else 6 * rank
+        rays = (BYTES_A_RAY * block + _FLOAT64 * vectors) * self._rays if solving else 0
         return passes + BYTES_A_LATENT * block * latent + rays
 
     def _held_by_weights(self) -> float:

@@ -158,9 +158,18 @@ def conjugate_gradient_iterate(
 ) -> Iterate:
     """The x of `conjugate_gradients` without the product that checks it, for those who check by other means.
 
-    Args and errors are those of `conjugate_gradients`, but for
-
+    Args:
+        linear_map: A.
+        data: b, (*batch, *out_shape).
+        iterations: at most so many.
+        tolerance: a column is done once |b - Ax| <= tolerance |b|.
+        preconditioner: approximates A's inverse.
+        start: guesses at x.
+        scale: what residuals are measured against in place of b.
         keep: how many directions to keep, about: the first ones, in whole steps.
+
+    Raises:
+        ValueError: as `conjugate_gradients` does.
     """
     if linear_map.in_shape != linear_map.out_shape:
         raise ValueError(f"linear_map must be square, got {linear_map.in_shape} to {linear_map.out_shape}: try cgls")

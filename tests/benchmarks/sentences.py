@@ -53,7 +53,8 @@ def _large() -> list[str]:
     first = sorted(compiled[size]["compiled"]["first_seconds"] for size in ("64", "128"))
     assert not compiled["bfloat16_units"]
     return [
-        f"took {found['processor_seconds']:,.0f} s of processor time",
+        f"took {found['seconds'] / 60:.0f} minutes",
+        f"{found['processor_seconds']:,.0f} s of processor time",
         f"and {found['memory_gb']:.1f} GB",
         f"with {found['psnr']:.1f} dB; {rays:.1f} ± {error:.1f} % of the test rays",
         (

@@ -87,7 +87,8 @@ def test_the_estimate_grows_with_rays_pixels_weights_and_steps() -> None:
     assert wide.memory_bytes > base.memory_bytes
     assert costs(fit={"steps": 5000}).seconds > base.seconds
     for method in ("cholesky", "cg", "sgd", "sdd"):
-        assert costs(posterior={"method": method}).memory_bytes <= costs(posterior={"method": "dense"}).memory_bytes
+        few = costs(posterior={"method": method, "block": 32})  # draws together, of which cg would take more
+        assert few.memory_bytes <= costs(posterior={"method": "dense"}).memory_bytes
     cholesky, cg, sgd = (costs(posterior={"method": method}).seconds for method in ("cholesky", "cg", "sgd"))
     assert cholesky < cg < sgd
 
