@@ -204,23 +204,6 @@ def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, pro
     residual = float(
         torch.tensor([drawn, result.estimate.worst_residual, result.judged.worst_residual]).double().max()  # NaN stays
     )
-    linearisation = (
-        {} if result.judged.linearisation_error is None else {"linearisation_error": result.judged.linearisation_error}
-    )
-    diagnostics = {
-        "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),
-        "tv_weight": found.tv_weight,
-        "misfit_floor": found.misfit_floor,
-        "refit_misfit": found.refit_misfit,
-        "image_scale_per_mm": scale,
-        "n_variance_samples": float(result.estimate.n_samples),
-        "worst_sample_residual": residual,
-        "log_density": learned.objective,
-        "evidence_evaluations": float(learned.evaluations),
-        "evidence_converged": float(learned.converged),
-        **linearisation,
-        **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
-    }
     method = config.posterior.method_for(math.prod(problem.scan.geometry.grid.shape), problem.data.numel())
     notes = beware(
         learned,
@@ -243,11 +226,32 @@ def _assemble(problem: Problem, found: Fit, result: _Result, config: Config, pro
         rays=Rays(problem.scan.geometry, result.noise, problem.scan.sinogram.float().cpu(), problem.scan.noise_stated),
         posterior=result.posterior,
         provenance=replace(provenance, notes=(*notes, *provenance.notes)),
-        diagnostics=diagnostics,
+        diagnostics=_diagnostics(scale, found, result, residual),
         fit_steps=found.steps,
         fit_loss=(found.loss * scale).cpu(),
         holdout_loss=(found.holdout_loss * scale).cpu(),
     )
+
+
+def _diagnostics(scale: float, found: Fit, result: _Result, residual: float) -> dict[str, float]:
+    learned = result.learned
+    linearisation = (
+        {} if result.judged.linearisation_error is None else {"linearisation_error": result.judged.linearisation_error}
+    )
+    return {
+        "chosen_step": sum(found.chosen_steps) / len(found.chosen_steps),
+        "tv_weight": found.tv_weight,
+        "misfit_floor": found.misfit_floor,
+        "refit_misfit": found.refit_misfit,
+        "image_scale_per_mm": scale,
+        "n_variance_samples": float(result.estimate.n_samples),
+        "worst_sample_residual": residual,
+        "log_density": learned.objective,
+        "evidence_evaluations": float(learned.evaluations),
+        "evidence_converged": float(learned.converged),
+        **linearisation,
+        **{name if name in learned.lengths else f"variance_{name}": value for name, value in learned.variances.items()},
+    }
 
 
 def _provenance(

@@ -19,7 +19,8 @@ from dip.hyperprior import LogNormal, LogNormalPrior
 from dip.jacobian import NetworkJacobian
 from dip.learning import EvidenceSettings, learn, temperature
 from dip.learning_task import learned_from
-from dip.linear_model import LinearModel, linearise
+from dip.linear_model import LinearModel
+from dip.linearisation import linearise
 from dip.linearisation_error import linearisation_error
 from dip.matern import MaternPrior
 from dip.misfit import RampMisfit, total_variation

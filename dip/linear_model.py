@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,22 +12,19 @@ from torch import Tensor
 
 from dip.conjugate_gradient_update import ConjugateGradientUpdate
 from dip.expectation_maximisation import LatentRays
-from dip.gram import filter_gram_matrices, gram_matrices, pixel_gram_matrix
 from dip.jacobian import NetworkJacobian
 from dip.linearisation_error import linearisation_error
-from dip.model_error import representation_profile, smooth_correlation
+from dip.model_error import smooth_correlation
 from dip.pathwise import CholeskyUpdate, PathwiseUpdate, WhitenedRays
 from dip.posterior import DensePosterior, SampledPosterior, covariance_root
 from dip.posterior_settings import PosteriorSettings
 from dip.prior import NetworkPrior
 from dip.ray_covariance import RayCovariance
 from dip.ray_factor import RayFactor
-from dip.ray_rows import RayRows, add
 from dip.ray_sketch import RaySketch, ray_sketch
 from dip.sample_then_optimise import SampleThenOptimiseUpdate
-from dip.sensitivity import sensitivity_of
 from dip.stochastic_dual_descent import StochasticDualDescentUpdate
-from dip.weight_prior import PriorKind, WeightGroup, WeightRoot, weight_groups
+from dip.weight_prior import WeightGroup, WeightRoot
 from operators import GaussianNoise, RayTransform
 
 _UNSEEN = 1e9  # variance of rays to be left out, times the largest of all
@@ -236,70 +233,3 @@ class LinearModel:
                 rays, white, tolerance=tolerance, sweeps=iterations, rank=rank, generator=generator
             )
         return CholeskyUpdate(rays, torch.linalg.cholesky(white), tolerance=tolerance)
-
-
-def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and how
-    jacobian: NetworkJacobian,
-    transform: RayTransform,
-    image: Tensor,
-    *,
-    kind: PriorKind,
-    relative_noise: Tensor,
-    smooth_errors: bool,
-    rays: Tensor | None = None,
-    rows_bytes: float = math.inf,
-    on_step: Callable[[int, int], None] | None = None,
-) -> LinearModel:
-    """The linear model of all rays, at the price of one vector-Jacobian product a ray of its covariance.
-
-    Args:
-        jacobian: J.
-        transform: A, image (row, col) -> (angle, detector), or volume (slice, row, col) -> (angle, row, detector).
-        image: the network's, (row, col) or (slice, row, col); its edges say where a pixel grid errs.
-        kind: of the prior.
-        relative_noise: shaped as the rays, float64, variance of every ray's noise up to a factor that is learned.
-        smooth_errors: whether rays of one view share errors. Only views that are held out as a whole can tell: where
-            neighbours of a ray are fitted, such an error and the image explain each other.
-        rays: which rays the covariance is of, (rays,) into all; all if left out.
-        rows_bytes: memory for rows of A J. Where all take more, they are taken by parts, at the price of further
-            products, see `RayRows`.
-        on_step: called as (products done, products).
-
-    Raises:
-        ValueError: a kind of prior that the network has no use for.
-    """
-    every = torch.arange(math.prod(transform.out_shape), device=image.device)
-    rays = every if rays is None else rays
-    diagonals = {
-        "representation": representation_profile(image, transform).reshape(-1),
-        "noise": relative_noise.reshape(-1),
-    }
-    here = {name: diagonal[rays] for name, diagonal in diagonals.items()}
-    every_row = RayRows(jacobian, transform, rays, most_bytes=rows_bytes, on_step=on_step)
-    sensitivity = None
-    if kind == "g-prior":
-        # By map, which lets go of a part before it asks for the next.
-        sensitivity = torch.cat(list(map(lambda part: sensitivity_of(part.rows, here["noise"]), every_row)))  # noqa: C417
-    groups = weight_groups(jacobian, kind, sensitivity=sensitivity)
-    weights = jacobian.weights()
-    grams: dict[str, Tensor] = {}
-    filters: dict[str, Tensor] = {}
-    response = torch.zeros(len(rays), dtype=torch.float64, device=weights.device)
-    for part in every_row:
-        own = part.groups(groups)
-        add(grams, gram_matrices(part.rows, own))
-        add(filters, filter_gram_matrices(part.rows, own))
-        response += (part.rows @ weights[part.weights]).double()
-        del part  # before the next takes its memory
-    grams["pixels"] = pixel_gram_matrix(transform, rays)
-    if smooth_errors:
-        grams["smooth"] = _smooth_gram(rays, transform.out_shape[-1])
-    covariance = RayCovariance(grams, here, filters)
-    return LinearModel(jacobian, transform, groups, rays, covariance, response, diagonals)
-
-
-def _smooth_gram(rays: Tensor, n_detectors: int) -> Tensor:
-    """Correlation of the smooth errors of these rays, (rays, rays): none between views or detector rows."""
-    line, place = rays // n_detectors, rays % n_detectors
-    correlation = smooth_correlation(n_detectors).to(rays.device)[place[:, None], place]
-    return torch.where(line[:, None] == line, correlation, 0.0)

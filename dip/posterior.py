@@ -35,6 +35,7 @@ class Samples(NamedTuple):
 
 
 OnDraws = Callable[[Samples], None]
+"""Takes the draws of a block, of which it may keep what it wants."""
 
 
 class VarianceEstimate(NamedTuple):

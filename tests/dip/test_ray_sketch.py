@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dip import ConjugateGradientUpdate, WhitenedRays
+from dip.pathwise import Update
 from dip.ray_preconditioner import PreconditionedMap
 from dip.ray_sketch import RaySketch, most_vectors, ray_sketch
 from operators import GaussianNoise, GramMap, MatrixMap
@@ -65,19 +66,19 @@ def test_what_is_sketched_whole_is_preconditioned_to_a_constant(left_out: torch.
         torch.testing.assert_close(values[15:], values[-1].expand(25), rtol=1e-4, atol=0)
 
 
+def solve(question: WhitenedRays, known: RaySketch) -> Update:
+    preconditioner = known.preconditioner(question.noise, VARIANCES)
+    update = ConjugateGradientUpdate(
+        question, tolerance=1e-6, iterations=200, rank=0, generator=generator(), preconditioner=preconditioner
+    )
+    return update(*draws(question))
+
+
 def test_a_sketch_grows_with_what_a_solve_searched() -> None:
     grown, first = sketch(12), rays(~SEEN)
     passes = []
     for _ in range(2):
-        update = ConjugateGradientUpdate(
-            first,
-            tolerance=1e-6,
-            iterations=200,
-            rank=0,
-            generator=generator(),
-            preconditioner=grown.preconditioner(first.noise, VARIANCES),
-        )
-        found = update(*draws(first))
+        found = solve(first, grown)
         assert float(found.relative_residual.max()) <= 1e-6
         passes.append(found.passes)
     assert passes[1] <= passes[0] / 2
@@ -88,24 +89,13 @@ def test_a_sketch_grows_with_what_a_solve_searched() -> None:
 def test_what_was_searched_without_some_rays_serves_those_with_them() -> None:
     grown, first, every = sketch(3), rays(~SEEN), rays(NOTHING)
 
-    def solve(left_out: WhitenedRays) -> int:
-        update = ConjugateGradientUpdate(
-            left_out,
-            tolerance=1e-6,
-            iterations=200,
-            rank=0,
-            generator=generator(),
-            preconditioner=grown.preconditioner(left_out.noise, VARIANCES),
-        )
-        return update(*draws(left_out)).passes
-
-    before = solve(every)
-    solve(first)
+    before = solve(every, grown).passes
+    solve(first, grown)
     products = grown._product
     expected = GramMap(signal())(grown._test)
     torch.testing.assert_close(products, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
     assert len(products) <= 12
-    assert solve(every) < before
+    assert solve(every, grown).passes < before
 
 
 @pytest.mark.parametrize(("strongest", "falling"), [(1000, 1.0), (500, 1.0), (3000, 1.0), (1e5, 1.5), (1e3, 2.0)])
