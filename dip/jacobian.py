@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dip.layers import Derivative, Layer, Weighted, channels_last, curved, derivative, layer, weighted, zeros
+from dip.local_pull_back import TOGETHER, LocalPullBack
+from dip.unet import UNet
 from operators.linear_map import batch_shape
 
 
@@ -54,6 +56,9 @@ class NetworkJacobian:
         self._derivatives = {
             name: derivative(module, inputs[name], slope_floor=slope_floor) for name, module in self._curved.items()
         }
+        self._local: LocalPullBack | None = None
+        if isinstance(network, UNet) and network.settings.norm == "none":
+            self._local = LocalPullBack(network, self._layers, self._derivatives, inputs, self._out_shape)
 
     @property
     def in_shape(self) -> tuple[int]:
@@ -106,6 +111,11 @@ class NetworkJacobian:
             layers: which; all if left out.
         """
         wanted = self._layers if layers is None else {name: self._layers[name] for name in layers}
+        if self._local is not None and self._local.is_for(y):
+            for chunk in torch.split(y.reshape(-1, *self.out_shape), TOGETHER):
+                of_layers = self._local(chunk)
+                yield {name: of_layers[name] for name in wanted}
+            return
         graph_batch = 0
         for chunk in torch.split(y.reshape(-1, *self.out_shape), self.batch):
             if len(chunk) != graph_batch:  # one graph serves all chunks of its size
