@@ -10,10 +10,10 @@ from torch import Tensor
 from dip.filter_covariance import tap_pairs
 from dip.jacobian import NetworkJacobian
 from dip.weight_prior import WeightGroup
-from operators import LinearMap
+from operators import LinearMap, RayTransform
 
 _BATCHES = 16  # of the Jacobian at a time: they share one forward pass
-_GRAM_RAYS = 64  # back-projected at a time
+_GRAM_RAYS = 64  # rows of A Aᵀ at a time
 _TILE = 9 * 455  # weights taken to float64 at a time: whole 3x3 filters
 _PANELS = 8  # row panels of the lower triangle: leaves out 7/16 of the full product
 
@@ -48,17 +48,23 @@ def ray_jacobian(
     return matrix
 
 
-def pixel_gram_matrix(transform: LinearMap, rays: Tensor) -> Tensor:
-    """Rows and columns of A Aᵀ, (rays, rays) float64, by products alone: a volume's A need not be a matrix.
+def pixel_gram_matrix(transform: RayTransform, rays: Tensor) -> Tensor:
+    """Rows and columns of A Aᵀ, (rays, rays) float64.
+
+    By a product of sparse matrices for images, of which a ray meets few pixels; for volumes, whose A need not be held
+    as one matrix, by products with A and its transpose.
 
     Args:
         transform: A.
         rays: which, (rays,) into its flattened output.
     """
     gram = torch.zeros(len(rays), len(rays), dtype=torch.float64, device=rays.device)
+    rows = transform.matrix()[rays.cpu().numpy()] if len(transform.in_shape) == 2 else None
     for part in torch.split(torch.arange(len(rays)), _GRAM_RAYS):
-        images = _back_projections(transform, rays[part], gram)
-        gram[part] = transform(images).flatten(1)[:, rays]
+        if rows is not None:
+            gram[part] = torch.from_numpy((rows[part.numpy()] @ rows.T).toarray()).to(gram)
+        else:
+            gram[part] = transform(_back_projections(transform, rays[part], gram)).flatten(1)[:, rays]
     return (gram + gram.mT) / 2
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from dip import WeightGroup, filter_gram_matrices, gram_matrices, ray_jacobian
 from dip.filter_covariance import correlations, tap_root
 from dip.gram import pixel_gram_matrix, symmetric_product
-from operators import RayTransform
-from tests.cases import OBLONG, PARALLEL_OFFSET, network_jacobian
+from operators import Geometry, RayTransform, VolumeScan
+from tests.cases import FAN_OFFSET, OBLONG, PARALLEL_OFFSET, VOLUME_SCANS, network_jacobian
 from tests.dip.dense import dense, generator, randn
 
 
@@ -24,6 +25,12 @@ def test_some_rays_are_rows_of_all() -> None:
     jacobian, transform = network_jacobian(shape=OBLONG.shape), RayTransform(PARALLEL_OFFSET)
     some = torch.tensor([5, 0, 11])
     torch.testing.assert_close(ray_jacobian(jacobian, transform, some), ray_jacobian(jacobian, transform)[some])
+
+
+@pytest.mark.parametrize("scan", [PARALLEL_OFFSET, FAN_OFFSET, *VOLUME_SCANS.values()])
+def test_pixels_gram(scan: Geometry | VolumeScan) -> None:
+    transform = RayTransform(scan)
+    some = torch.tensor([5, 0, *range(11, 90)])  # more than are taken at a time
     matrix = torch.as_tensor(transform.matrix().toarray())[some]
     torch.testing.assert_close(pixel_gram_matrix(transform, some), matrix @ matrix.mT)
 
