@@ -29,7 +29,7 @@ class Ensemble:
     def __init__(self, members: Sequence[UNet], *, channels_last: bool = False) -> None:
         stacked, _ = stack_module_state(list(members))
         self._stateless = copy.deepcopy(members[0]).to("meta")
-        kept = _channels_last if channels_last and len(members) == 1 else torch.clone
+        kept = _channels_last if channels_last and len(members) == 1 else _contiguous
         self._weights: State = {name: kept(weight.detach()).requires_grad_() for name, weight in stacked.items()}
 
     def __len__(self) -> int:
@@ -77,6 +77,11 @@ class Ensemble:
     def _one(self, weights: State, network_input: Tensor) -> Tensor:
         image: Tensor = functional_call(self._stateless, weights, (network_input,))
         return image
+
+
+def _contiguous(stacked: Tensor) -> Tensor:
+    """Whatever the layout that the members come in: those of a fit have channels last."""
+    return stacked.clone(memory_format=torch.contiguous_format)
 
 
 def _channels_last(stacked: Tensor) -> Tensor:

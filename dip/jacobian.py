@@ -113,7 +113,8 @@ class NetworkJacobian:
         wanted = self._layers if layers is None else {name: self._layers[name] for name in layers}
         if self._local is not None and self._local.is_for(y):
             for chunk in torch.split(y.reshape(-1, *self.out_shape), TOGETHER):
-                of_layers = self._local(chunk)
+                with _full_precision():
+                    of_layers = self._local(chunk)
                 yield {name: of_layers[name] for name in wanted}
             return
         graph_batch = 0

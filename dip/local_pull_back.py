@@ -56,7 +56,7 @@ class LocalPullBack:
 
     def is_for(self, y: Tensor) -> bool:
         """Whether cotangents (n, *image) reach so little that it pays."""
-        return self._pays and int(torch.count_nonzero(y)) <= _MOST_OF_OUTPUT * y.numel()
+        return self._pays and 0 < int(torch.count_nonzero(y)) <= _MOST_OF_OUTPUT * y.numel()
 
     def __call__(self, y: Tensor) -> dict[str, Tensor]:
         """Jᵀ y, layer by layer: (n, *image) to (n, weights) each."""

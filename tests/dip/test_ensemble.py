@@ -23,3 +23,13 @@ def test_members_make_together_what_each_makes_alone(shape: tuple[int, ...], n_m
         alone = network(inputs[index])[0, 0]
         torch.testing.assert_close(together[index], alone)
         torch.testing.assert_close(ensemble.member(index)(inputs[index])[0, 0], alone)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_weights_lie_as_is_asked_for_whatever_the_members_layout(channels_last: bool) -> None:
+    network = UNet(UNetSettings(), generator=generator()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for member in (network, Ensemble([network]).member(0)):
+        weights = Ensemble([member], channels_last=channels_last).parameters()
+        kernels = [weight[0] for weight in weights if weight.ndim == 5]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        assert all(kernel.is_contiguous(memory_format=layout) for kernel in kernels)
