@@ -59,11 +59,14 @@ def pixel_gram_matrix(transform: RayTransform, rays: Tensor) -> Tensor:
         rays: which, (rays,) into its flattened output.
     """
     gram = torch.zeros(len(rays), len(rays), dtype=torch.float64, device=rays.device)
-    rows = transform.matrix()[rays.cpu().numpy()] if len(transform.in_shape) == 2 else None
-    for part in torch.split(torch.arange(len(rays)), _GRAM_RAYS):
-        if rows is not None:
-            gram[part] = torch.from_numpy((rows[part.numpy()] @ rows.T).toarray()).to(gram)
-        else:
+    parts = torch.split(torch.arange(len(rays)), _GRAM_RAYS)
+    if len(transform.in_shape) == 2:
+        rows = transform.matrix()[rays.cpu().numpy()]
+        columns = rows.T.tocsr()
+        for part in parts:
+            gram[part] = torch.from_numpy((rows[part.numpy()] @ columns).toarray()).to(gram)
+    else:
+        for part in parts:
             gram[part] = transform(_back_projections(transform, rays[part], gram)).flatten(1)[:, rays]
     return (gram + gram.mT) / 2
 

@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dip.layers import Derivative, Layer, Weighted, channels_last, curved, derivative, layer, weighted, zeros
+from dip.layers import (
+    Derivative,
+    Elementwise,
+    Layer,
+    Weighted,
+    channels_last,
+    curved,
+    derivative,
+    layer,
+    weighted,
+    zeros,
+)
 from dip.local_pull_back import TOGETHER, LocalPullBack
 from dip.unet import UNet
 from operators.linear_map import batch_shape
@@ -31,7 +42,8 @@ class NetworkJacobian:
         network: all that is not linear in it must be a module without others inside, and no module may be called
             twice. Its weights must not change afterwards: activations are computed here, once.
         network_input: (inputs, ...); (1, 1, rows, cols) for an image, (1, 1, slices, rows, cols) for a volume.
-        batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations.
+        batch: vectors taken through the network at a time. It bounds the memory: about batch × the activations. Of
+            cotangents that reach little of them, such as those of rays, twice as many, up to eight.
         slope_floor: least slope of a sigmoid. A saturated pixel's own slope is zero, and so would its variance be,
             however wrong it is; 0 gives the exact Jacobian.
 
@@ -57,8 +69,10 @@ class NetworkJacobian:
             name: derivative(module, inputs[name], slope_floor=slope_floor) for name, module in self._curved.items()
         }
         self._local: LocalPullBack | None = None
-        if isinstance(network, UNet) and network.settings.norm == "none":
-            self._local = LocalPullBack(network, self._layers, self._derivatives, inputs, self._out_shape)
+        elementwise = {name: one for name, one in self._derivatives.items() if isinstance(one, Elementwise)}
+        # By its type: a network with another `forward` is another network.
+        if type(network) is UNet and len(elementwise) == len(self._derivatives):
+            self._local = LocalPullBack(network, self._layers, elementwise, inputs, self._out_shape)
 
     @property
     def in_shape(self) -> tuple[int]:
@@ -111,11 +125,13 @@ class NetworkJacobian:
             layers: which; all if left out.
         """
         wanted = self._layers if layers is None else {name: self._layers[name] for name in layers}
-        if self._local is not None and self._local.is_for(y):
-            for chunk in torch.split(y.reshape(-1, *self.out_shape), TOGETHER):
+        with _full_precision():
+            local = self._local if self._local is not None and self._local.is_for(y) else None
+        if local is not None:
+            for chunk in torch.split(y.reshape(-1, *self.out_shape), min(TOGETHER, 2 * self.batch)):
                 with _full_precision():
-                    of_layers = self._local(chunk)
-                yield {name: of_layers[name] for name in wanted}
+                    parts = local(chunk, wanted)
+                yield parts
             return
         graph_batch = 0
         for chunk in torch.split(y.reshape(-1, *self.out_shape), self.batch):

@@ -67,7 +67,8 @@ class Layer:
         channels = self.out_shape[-1]
         # One product for all: the patches, by far the largest, are read once.
         positions = signal.movedim(1, -1).reshape(n, -1, channels).movedim(0, 1).reshape(-1, n * channels)
-        # What comes from a few rays is zero away from them, in the layers near the output: most of the product.
+        # What comes from a few rays is zero away from them, in the layers near the output: most of the product. Larger
+        # images go another way (`LocalPullBack`); this serves smaller ones, volumes and other networks.
         reached = torch.nonzero(torch.linalg.vector_norm(positions, dim=1))[:, 0]  # `any` takes five times as long
         if len(reached) <= len(positions) / 2:
             return (positions[reached].mT @ self.patches[reached]).reshape(n, -1)
@@ -125,6 +126,23 @@ def _patches(name: str, module: Convolution, inputs: Tensor) -> Tensor:
     return ordered.reshape(-1, inputs.shape[1] * math.prod(module.kernel_size))
 
 
+@dataclass(frozen=True, eq=False)
+class Elementwise:
+    """The `Derivative` of what depends on nothing but the element itself.
+
+    Args:
+        slopes: (inputs, channels, ...), channels last in memory.
+    """
+
+    slopes: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(n · inputs, channels, ...) to the same."""
+        if len(self.slopes) == 1:
+            return x * self.slopes
+        return (x.reshape(-1, *self.slopes.shape) * self.slopes).flatten(0, 1)
+
+
 def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivative:
     """What a module makes of tangents where its input is `at`, (inputs, channel, ...).
 
@@ -145,11 +163,10 @@ def derivative(module: nn.Module, at: Tensor, *, slope_floor: float) -> Derivati
 
     if not isinstance(module, _ELEMENTWISE):
         return lambda x: torch.func.jvp(forward, (_repeated(at, x).contiguous(),), (x,))[1]
-    slope = torch.func.jvp(forward, (at.contiguous(),), (torch.ones_like(at).contiguous(),))[1]
+    slopes = torch.func.jvp(forward, (at.contiguous(),), (torch.ones_like(at).contiguous(),))[1]
     if isinstance(module, nn.Sigmoid):
-        slope = slope.clamp(min=slope_floor)
-    slope = channels_last(slope)
-    return slope.mul if len(slope) == 1 else lambda x: (x.reshape(-1, *slope.shape) * slope).flatten(0, 1)
+        slopes = slopes.clamp(min=slope_floor)
+    return Elementwise(channels_last(slopes))
 
 
 def zeros(n: int, like: Tensor) -> Tensor:

@@ -51,8 +51,9 @@ class LocalCotangent:
 
     def enlarged(self, shape: Sequence[int]) -> LocalCotangent:
         """In a field that goes on at the far end of its axes, and is zero there."""
-        places = torch.stack(torch.unravel_index(self.positions, self.shape), dim=1)
-        positions = (places * torch.tensor(_strides(shape), device=places.device)).sum(dim=1)
+        positions = torch.zeros_like(self.positions)
+        for place, stride in zip(_places(self.positions, self.shape), _strides(shape), strict=True):
+            positions += place * stride
         return replace(self, positions=positions, shape=tuple(shape))
 
     def __add__(self, other: LocalCotangent) -> LocalCotangent:
@@ -144,7 +145,7 @@ class Doubling:
         shape = self.neighbours.in_shape
         positions, gathered = self.neighbours.gather(cotangent)
         weights = cotangent.values.new_ones(len(positions), 1)
-        for table, place in zip(self._weights, torch.unravel_index(positions, shape), strict=True):
+        for table, place in zip(self._weights, _places(positions, shape), strict=True):
             weights = (weights[:, :, None] * table[place][:, None]).flatten(1)
         values = torch.stack([(weights[:, None] @ one)[:, 0] for one in gathered])
         return LocalCotangent(positions, values, shape)
@@ -152,6 +153,11 @@ class Doubling:
 
 def _strides(shape: Sequence[int]) -> list[int]:
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def _places(positions: Tensor, shape: Sequence[int]) -> list[Tensor]:
+    """Coordinates of flat numbers, axis by axis."""
+    return [positions // stride % n for stride, n in zip(_strides(shape), shape, strict=True)]
 
 
 def _turned(outputs: Tensor, n_out: int) -> Tensor:
@@ -174,6 +180,6 @@ def _in_strides(tables: Sequence[Tensor], shape: Sequence[int]) -> list[Tensor]:
 def _combined(tables: Sequence[Tensor], positions: Tensor, shape: Sequence[int]) -> Tensor:
     """(positions, taps of all axes): flat numbers from 1, and 0 where there is nothing."""
     total = positions.new_ones(len(positions), 1)
-    for table, place in zip(tables, torch.unravel_index(positions, tuple(shape)), strict=True):
+    for table, place in zip(tables, _places(positions, shape), strict=True):
         total = (total[:, :, None] + table[place][:, None]).flatten(1)
     return total.clamp(min=0)

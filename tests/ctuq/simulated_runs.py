@@ -22,6 +22,7 @@ from tests.simulated_device import simulated_device
 
 SLICES: dict[str, Sequence[str]] = {
     "dense": (),
+    "a pixel depends on few others": ("network.channels=[3]", "network.skip_channels=[]"),
     "cholesky": ("posterior.method=cholesky",),
     "sgd": ("posterior.method=sgd",),
     "sdd": ("posterior.method=sdd",),

@@ -68,6 +68,30 @@ def test_it_is_not_for_images_that_are_dense_or_small() -> None:
     assert not small._local.is_for(one)
 
 
-def test_normalisation_reaches_everywhere() -> None:
-    network = UNet(UNetSettings(norm="group"), generator=torch.Generator().manual_seed(0))
-    assert NetworkJacobian(network, randn(1, 1, 40, 40).float())._local is None
+class _Doubled(UNet):
+    def before_output(self, z: Tensor) -> Tensor:
+        return 2 * super().before_output(z)
+
+
+def test_networks_that_it_does_not_follow_are_left_alone() -> None:
+    settings, generator = UNetSettings(channels=(3,), skip_channels=()), torch.Generator().manual_seed(0)
+    normalised = UNet(UNetSettings(channels=(3,), skip_channels=(), norm="group"), generator=generator)
+    changed = UNet(settings, generator=generator)
+    changed.inward[1] = torch.nn.InstanceNorm2d(3)
+    for network in (normalised, changed, _Doubled(settings, generator=generator)):
+        jacobian = NetworkJacobian(network.double(), randn(1, 1, 20, 20))
+        y = rays(jacobian.out_shape)[:3]
+        torch.testing.assert_close(jacobian.adjoint(y), y.flatten(1) @ dense(jacobian))
+
+
+def test_nothing_gives_nothing() -> None:
+    jacobian = jacobian_of("skip")
+    assert not jacobian.adjoint(torch.zeros(2, *jacobian.out_shape, dtype=torch.float64)).any()
+
+
+def test_a_smaller_batch_takes_fewer_at_a_time() -> None:
+    network = jacobian_of("skip").network
+    y = rays((41, 46))
+    for batch, sizes in ((1, [2] * 5), (2, [4, 4, 2]), (9, [8, 2])):
+        jacobian = NetworkJacobian(network, randn(1, 1, 41, 46), batch=batch)
+        assert [len(parts["outward"]) for parts in jacobian.pull_back(y)] == sizes
