@@ -123,7 +123,7 @@ def run_batch(
             folder.close()
         return Closing(
             manifest.counts(wanted=True),
-            manifest.believed(),
+            manifest.believed(wanted=True),
             folder.made,
             _failures(manifest),
             manifest.lasting(wanted=True),

@@ -156,9 +156,10 @@ class Manifest:
         found = self._db.execute(f"SELECT state, count(*) FROM {source} GROUP BY state")  # noqa: S608
         return dict.fromkeys(("pending", "running", "done", "failed"), 0) | dict(found.fetchall())
 
-    def believed(self) -> int:
-        """How many finished slices that this run wants have error bars to be believed."""
-        query = "SELECT count(*) FROM wanted JOIN slices USING (scan, row) WHERE state = 'done' AND calibrated"
+    def believed(self, *, wanted: bool = False) -> int:
+        """How many finished slices have error bars to be believed; of the whole folder, or of what this run wants."""
+        source = "wanted JOIN slices USING (scan, row)" if wanted else "slices"
+        query = f"SELECT count(*) FROM {source} WHERE state = 'done' AND calibrated"  # noqa: S608
         return int(self._db.execute(query).fetchone()[0])
 
     def lasting(self, *, wanted: bool = False) -> int:

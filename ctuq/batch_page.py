@@ -80,6 +80,7 @@ def write_batch_page(manifest: Manifest) -> Path:
                     "when": datetime.now(UTC),
                     "counts": manifest.counts(),
                     "lasting": manifest.lasting(),
+                    "believed": manifest.believed(),
                     "rule": f"{RULE} {EDGE}",
                     "lines": scan_lines(manifest),
                 },

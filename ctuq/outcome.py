@@ -36,8 +36,11 @@ def outcome(*, as_json: bool, debug: bool) -> Iterator[Events]:
         raise
     except KeyboardInterrupt as error:
         done = f"whole on disk: {', '.join(map(str, events.written))}" if events.written else "nothing was written"
-        again = " with --force" if any(path.is_file() for path in events.written) else ""
-        message = f"interrupted: {done}; the same command{again} starts again"
+        # A folder of what is finished is gone on from; files would be in the way.
+        again = "goes on from there" if events.written else "starts again"
+        if any(path.is_file() for path in events.written):
+            again = "with --force starts again"
+        message = f"interrupted: {done}; the same command {again}"
         raise _ended(events, message, INTERRUPTED, debug=debug) from error
     except CtuqError as error:
         raise _ended(events, str(error), error.exit_code, debug=debug) from error

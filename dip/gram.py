@@ -78,12 +78,15 @@ def _back_projections(transform: LinearMap, rays: Tensor, like: Tensor) -> Tenso
     return transform.adjoint(unit.reshape(-1, *transform.out_shape))
 
 
-def gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dict[str, Tensor]:
+def gram_matrices(
+    rows: Tensor, groups: Mapping[str, WeightGroup], *, on_weights: Callable[[int], None] | None = None
+) -> dict[str, Tensor]:
     """M_b Σ_b M_bᵀ at unit variance for each group b of uncorrelated weights, (rays, rays) float64.
 
     Args:
         rows: M, (rays, P).
         groups: those with correlated filters are left out.
+        on_weights: told how many weights have been summed over since it was told last.
     """
     grams = {}
     for name, group in groups.items():
@@ -92,11 +95,15 @@ def gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dict[str, 
             for part in torch.split(torch.arange(len(group.index)), _TILE):
                 tile = rows[:, group.index[part]].double() * group.relative_std[part].to(rows.device).double()
                 _add_product(gram, tile, tile)
+                if on_weights is not None:
+                    on_weights(len(part))
             grams[name] = _mirrored(gram)
     return grams
 
 
-def filter_gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dict[str, Tensor]:
+def filter_gram_matrices(
+    rows: Tensor, groups: Mapping[str, WeightGroup], *, on_weights: Callable[[int], None] | None = None
+) -> dict[str, Tensor]:
     """G_δ = Σ_filters M_f P_δ M_fᵀ for each group of correlated filters, (6, rays, rays) float64, by tap distance δ.
 
     P_δ are the pairs of taps that far apart, so that M_b Σ_b M_bᵀ = s² Σ_δ e^{−δ/ℓ} G_δ for every length ℓ.
@@ -104,6 +111,7 @@ def filter_gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dic
     Args:
         rows: M, (rays, P).
         groups: those with uncorrelated weights are left out.
+        on_weights: told how many weights have been summed over since it was told last.
     """
     pairs = tap_pairs().to(rows.device)
     grams = {}
@@ -114,6 +122,8 @@ def filter_gram_matrices(rows: Tensor, groups: Mapping[str, WeightGroup]) -> dic
                 tile = rows[:, part].double()
                 for gram, pair in zip(stack, pairs, strict=True):
                     _add_product(gram, tile, (tile.reshape(len(rows), -1, 9) @ pair).flatten(1))
+                if on_weights is not None:
+                    on_weights(len(part))
             grams[name] = torch.stack([_mirrored(gram) for gram in stack])
     return grams
 

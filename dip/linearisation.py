@@ -44,7 +44,7 @@ def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and ho
         rays: which rays the covariance is of, (rays,) into all; all if left out.
         rows_bytes: memory for rows of A J. Where all take more, they are taken by parts, at the price of further
             products, see `RayRows`.
-        on_step: called as (products done, products).
+        on_step: called as (done, total), of products with the Jacobian and what it takes to sum over them.
 
     Raises:
         ValueError: a kind of prior that the network has no use for.
@@ -56,7 +56,8 @@ def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and ho
         "noise": relative_noise.reshape(-1),
     }
     here = {name: diagonal[rays] for name, diagonal in diagonals.items()}
-    every_row = RayRows(jacobian, transform, rays, most_bytes=rows_bytes, on_step=on_step)
+    told = _Told(on_step, math.prod(jacobian.in_shape))
+    every_row = RayRows(jacobian, transform, rays, most_bytes=rows_bytes, on_step=told.products)
     sensitivity = None
     if kind == "g-prior":
         # By map, which lets go of a part before it asks for the next.
@@ -68,8 +69,8 @@ def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and ho
     response = torch.zeros(len(rays), dtype=torch.float64, device=weights.device)
     for part in every_row:
         own = part.groups(groups)
-        add(grams, gram_matrices(part.rows, own))
-        add(filters, filter_gram_matrices(part.rows, own))
+        add(grams, gram_matrices(part.rows, own, on_weights=told.weights))
+        add(filters, filter_gram_matrices(part.rows, own, on_weights=told.weights))
         response += (part.rows @ weights[part.weights]).double()
         del part  # before the next takes its memory
     grams["pixels"] = pixel_gram_matrix(transform, rays)
@@ -77,6 +78,29 @@ def linearise(  # noqa: PLR0913  what is linearised, what its errors are, and ho
         grams["smooth"] = _smooth_gram(rays, transform.out_shape[-1])
     covariance = RayCovariance(grams, here, filters)
     return LinearModel(jacobian, transform, groups, rays, covariance, response, diagonals)
+
+
+class _Told:
+    """Progress of products with the Jacobian, and of sums over their weights, which take about half as long again."""
+
+    def __init__(self, on_step: Callable[[int, int], None] | None, n_weights: int) -> None:
+        self._on_step, self._n_weights = on_step, n_weights
+        self._done, self._total, self._summed = 0, 1, 0
+
+    def products(self, done: int, total: int) -> None:
+        """So many were made of all."""
+        self._done, self._total = done, total
+        self._tell()
+
+    def weights(self, n: int) -> None:
+        """So many more were summed over."""
+        self._summed += n
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_step is not None:
+            sums = self._total // 2
+            self._on_step(self._done + sums * self._summed // self._n_weights, self._total + sums)
 
 
 def _smooth_gram(rays: Tensor, n_detectors: int) -> Tensor:

@@ -65,6 +65,9 @@ def test_the_page_escapes_what_comes_from_outside(manifest: Manifest) -> None:
     assert "&lt;script&gt;alert" in page
     assert 'href="%3Cb%3E%231.html"' in page
     assert "3 of 5 slices done, 1 failed, 0 running, 1 pending." in page
+    believed = manifest.believed()
+    assert f"Error bars are calibrated in {believed} of 3." in page
+    assert believed < 3
     assert page.count("<script>") == 1
     assert [path.name for path in manifest.folder.iterdir() if path.name.startswith(".")] == []
 

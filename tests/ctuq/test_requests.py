@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 
 from ctuq.__main__ import main
 from ctuq.computing_device import resolve_device
 from ctuq.errors import CtuqError, InputError
+from ctuq.outcome import outcome
 from ctuq.result_file import read_result
 from tests.ctuq.fake_command import FakeReconstruct, names
 
@@ -105,6 +107,34 @@ def test_a_failure_has_its_exit_code_and_leaves_nothing(
     assert main(["reconstruct", str(scan), "--out", str(out), "--json"]) == code
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (last["event"], last["exit_code"]) == ("error", code)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ((), "nothing was written; the same command starts again"),
+        (("found.points",), "found.points; the same command goes on from there"),
+        (("found.points", "page.html"), "page.html; the same command with --force starts again"),
+    ],
+)
+def test_an_interruption_says_what_the_same_command_does(
+    made: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name for name in made]
+    for path in paths:
+        if path.suffix == ".points":
+            path.mkdir()
+        else:
+            path.touch()
+
+    def interrupted() -> None:
+        with outcome(as_json=False, debug=False) as events:
+            events.written.extend(paths)
+            raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit):
+        interrupted()
+    assert words in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_debug_shows_the_traceback(
