@@ -17,7 +17,7 @@ def sentences() -> dict[str, list[str]]:
     """By page, what must stand there word for word, line breaks aside."""
     return {
         "README.md": [*_readme(), *_kills()],
-        "docs/benchmarks.md": [*_real(), *_counts(), *_images(), *_large(), *_planned()],
+        "docs/benchmarks.md": [*_real(), *_counts(), *_images(), *_large(), *_fit_choices(), *_planned()],
         "docs/calibration.md": [_rms_z()],
         "docs/howto/batch.md": [*_kills(), *_batch()],
         "docs/howto/counts.md": [_axis()],
@@ -198,6 +198,40 @@ def _damaged() -> str:
     found = results("damaged_inputs")
     assert set(found["ended"]) == {"refused", "unseen", "unharmed"}
     return f"Of {found['inputs']} damaged files"
+
+
+def _fit_choices() -> list[str]:
+    found = results("fit_choices")
+    lags = [{at: max(ratios) for at, ratios in scan["lags"].items()} for scan in found["scans"]]
+    late = sorted((scan for scan in lags if scan["half"] > 1.2), key=lambda scan: scan["half"])
+    lagged, lost = ([f"{scan[at]:.2f}" for scan in late] for at in ("half", "end"))
+    assert len([scan for scan in lags if scan["third"] > 1.2]) == 2
+    # Who lags is who lost: the ratio of the same attempt is above one to the end.
+    for scan in found["scans"]:
+        for at in ("third", "half"):
+            for attempt, ratio in enumerate(scan["lags"][at]):
+                assert ratio <= 1.2 or scan["lags"]["end"][attempt] > 1
+    refits = [{row["steps"]: row for row in scan["refits"]} for scan in found["scans"] if "refits" in scan]
+
+    def left(steps: int) -> str:
+        return " and ".join(f"{rows[steps]['refit_misfit']:.2f}" for rows in refits)
+
+    def off(steps: int) -> str:
+        return " and ".join(f"{100 * abs(rows[steps]['relative_error_of_mean']):.1f}" for rows in refits)
+
+    long = [row for rows in refits for steps, row in rows.items() if steps >= 50]
+    ratios = {row["tolerance"]: row for row in found["tolerances"]}
+    assert abs(ratios[0.05]["mean_ratio"] - 1) < 1e-4
+    return [
+        f"{' and '.join(lagged)} times; run",
+        f"came to {' and '.join(lost)} times",
+        f"left at most {max(row['refit_misfit'] for row in long):.2f}",
+        f"mean within {100 * max(abs(row['relative_error_of_mean']) for row in long):.1f} %",
+        f"20 steps left {left(20)}, and a mean {off(20)} % off",
+        f"5 left {left(5)}, and {off(5)} %",
+        f"from pixel to pixel by {100 * ratios[0.05]['scatter_of_ratio']:.2f} %",
+        f"with 0.1 by {100 * ratios[0.1]['scatter_of_ratio']:.2f} %",
+    ]
 
 
 def _volumes(name: str) -> list[str]:
