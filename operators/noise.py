@@ -85,7 +85,7 @@ class GaussianNoise:
 
     def standard_deviation(self, like: Tensor) -> Tensor:
         """Of single rays, scalar or (angle, detector), in the dtype and on the device of `like`."""
-        variance = torch.as_tensor(self.variance, dtype=torch.float64, device=like.device)
+        variance = torch.as_tensor(self.variance, dtype=torch.float64).to(like.device)
         if self.view_covariance is not None:
             variance = variance + self.view_covariance.diagonal().to(variance)
         return variance.sqrt().to(like.dtype)

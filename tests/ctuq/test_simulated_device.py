@@ -30,7 +30,7 @@ from tests.ctuq.test_judging import config, scan
 ALIKE = 0.02
 
 
-QUICK = ("cholesky", "a pixel depends on few others")
+QUICK = ("cholesky", "by samples", "a pixel depends on few others")
 
 
 def run(cases: Sequence[str]) -> dict[str, dict[str, float]]:
