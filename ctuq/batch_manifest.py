@@ -152,20 +152,19 @@ class Manifest:
 
     def counts(self, *, wanted: bool = False) -> dict[str, int]:
         """Slices by state; of the whole folder, or of those that this run wants."""
-        source = "wanted JOIN slices USING (scan, row)" if wanted else "slices"
-        found = self._db.execute(f"SELECT state, count(*) FROM {source} GROUP BY state")  # noqa: S608
+        found = self._db.execute(f"SELECT state, count(*) FROM {_source(wanted)} GROUP BY state")  # noqa: S608
         return dict.fromkeys(("pending", "running", "done", "failed"), 0) | dict(found.fetchall())
 
     def believed(self, *, wanted: bool = False) -> int:
         """How many finished slices have error bars to be believed; of the whole folder, or of what this run wants."""
-        source = "wanted JOIN slices USING (scan, row)" if wanted else "slices"
-        query = f"SELECT count(*) FROM {source} WHERE state = 'done' AND calibrated"  # noqa: S608
-        return int(self._db.execute(query).fetchone()[0])
+        return self._count("state = 'done' AND calibrated", wanted)
 
     def lasting(self, *, wanted: bool = False) -> int:
         """How many failed slices would fail again; of the whole folder, or of those that this run wants."""
-        source = "wanted JOIN slices USING (scan, row)" if wanted else "slices"
-        query = f"SELECT count(*) FROM {source} WHERE state = 'failed' AND lasting"  # noqa: S608
+        return self._count("state = 'failed' AND lasting", wanted)
+
+    def _count(self, condition: str, wanted: bool) -> int:
+        query = f"SELECT count(*) FROM {_source(wanted)} WHERE {condition}"  # noqa: S608
         return int(self._db.execute(query).fetchone()[0])
 
     def wanted(self, state: str) -> list[tuple[Slice, str]]:
@@ -217,6 +216,10 @@ class Manifest:
             [scan],
         ).fetchone()
         return bytes(found[0]) if found and found[0] else b""
+
+
+def _source(wanted: bool) -> str:
+    return "wanted JOIN slices USING (scan, row)" if wanted else "slices"
 
 
 def _columns(one: Slice) -> list[Any]:

@@ -105,7 +105,7 @@ def check_scan(
         facts["rays"] = f"{_rays(prepared, geometry, settings)}, against {cost.n_weights:,} weights"
         facts["memory"] = f"about {decimal(cost.memory_bytes)}"
         a_row = " a row" if header.shape[1] > 1 and not header.is_volume else ""
-        facts["time"] = f"about {duration(cost.seconds)}{a_row}, on two fast, idle cores: ctuq doctor compares these"
+        facts["time"] = f"about {duration(cost.seconds)}{a_row}, on two fast, idle cores (ctuq doctor: on this machine)"
         problems += cost.problems
         if prepared.n_angles < FEWEST_WHOLE_VIEWS:
             return Findings(facts, (*header.notes, _WEAK), tuple(problems))

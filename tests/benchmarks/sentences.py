@@ -222,6 +222,7 @@ def _fit_choices() -> list[str]:
     long = [row for rows in refits for steps, row in rows.items() if steps >= 50]
     ratios = {row["tolerance"]: row for row in found["tolerances"]}
     assert abs(ratios[0.05]["mean_ratio"] - 1) < 1e-4
+    assert ratios[0.02]["scatter_of_ratio"] == ratios[0.05]["scatter_of_ratio"]
     return [
         f"{' and '.join(lagged)} times; run",
         f"came to {' and '.join(lost)} times",
